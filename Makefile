@@ -1,0 +1,50 @@
+# make            lists the targets
+# Every target does all of its own set-up; the second time that takes a moment.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up down status test check setup test-all bench chaos test-cluster
+
+VENV := $(or $(UV_PROJECT_ENVIRONMENT),.venv)
+SIGHTLINE := $(VENV)/bin/sightline
+
+# make up PORT_BASE=21000 moves every port of this clone's stack
+ifdef PORT_BASE
+export SIGHTLINE_STACK__PORT_BASE := $(PORT_BASE)
+endif
+
+help:
+	@echo 'make demo [SOURCE=path]      the whole pipeline on simulated boards, or on your images or video; then prints what it found'
+	@echo 'make up [PORT_BASE=21000]    the local stack: Kafka, Connect, registry, Postgres, S3, MLflow, inference'
+	@echo 'make down                    stops it; data stays'
+	@echo 'make status                  is all well?'
+	@echo 'make test [BOARDS=path]      all tests, against real servers'
+	@echo 'make check                   style, types, import rules'
+	@echo 'make setup                   environment and binaries, without starting anything'
+
+setup:
+	@command -v python3 >/dev/null || { echo 'sightline: no python3. Install it: apt-get install -y python3 python3-venv (macOS: brew install python@3.13)' >&2; exit 78; }
+	@python3 -m sightline.stack.setup
+
+demo: setup
+	@$(SIGHTLINE) demo $(if $(SOURCE),--source '$(SOURCE)')
+
+up: setup
+	@$(SIGHTLINE) up
+
+down:
+	@test -x $(SIGHTLINE) || { echo 'nothing to stop: this clone was never set up'; exit 0; }; $(SIGHTLINE) down
+
+status: setup
+	@$(SIGHTLINE) status
+
+test: setup
+	@BOARDS='$(BOARDS)' $(VENV)/bin/python -m pytest
+
+check: setup
+	@$(VENV)/bin/ruff check
+	@$(VENV)/bin/ruff format --check
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports
+
+test-all bench chaos test-cluster:
+	@echo 'make $@ is not built yet' >&2; exit 2

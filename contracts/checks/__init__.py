@@ -1,0 +1,15 @@
+"""The contracts for dataframes: pandera models of the topics' tables. The only place in contracts with dataframes.
+
+    rows ──dataframe("frames", rows)──► DataFrame ──Frames.validate(df, lazy=True)──► the same, or SchemaErrors
+
+Columns and types are those of contracts/avro without `image`; the values obey contracts.validity as far as a row
+without its image and its broker time can: the shared vectors are run through both. Types are never coerced.
+"""
+
+from contracts.checks.dataframes import dataframe
+from contracts.checks.detections import Detections
+from contracts.checks.frames import Frames
+from contracts.checks.predictions import Predictions
+from contracts.checks.sessions import Sessions
+
+__all__ = ["Detections", "Frames", "Predictions", "Sessions", "dataframe"]

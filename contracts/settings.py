@@ -1,0 +1,246 @@
+"""One settings tree, read once, in each __main__: SIGHTLINE_<SECTION>__<NAME>.
+
+    Settings
+      kafka      registry   connect    s3         postgres   mlflow      where the neighbours are
+      stream     cameras    retention  watchdog   log                    how our own services behave
+      stack                                                              the local stack: home, ports
+
+    SIGHTLINE_KAFKA__BOOTSTRAP_SERVERS=127.0.0.1:19092   one value
+    <home>/settings.env                                  what `sightline up` wrote; the environment wins
+
+An unknown name is an error: a typo must not fall back to a default in silence.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from contracts.errors import Misconfigured
+
+PREFIX: Final = "SIGHTLINE_"
+SETTINGS_FILE: Final = "settings.env"
+HOME_NAME: Final = ".sightline"
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class KafkaSettings(_Section):
+    """The broker."""
+
+    bootstrap_servers: str = "127.0.0.1:19092"
+
+
+class RegistrySettings(_Section):
+    """The schema registry (Apicurio)."""
+
+    url: str = "http://127.0.0.1:19080"  # without a path
+
+    @property
+    def confluent_url(self) -> str:
+        """The base of its Confluent-compatible API, which the clients speak."""
+        return f"{self.url}/apis/ccompat/v7"
+
+
+class ConnectSettings(_Section):
+    """Kafka Connect's REST API."""
+
+    url: str = "http://127.0.0.1:19083"
+    timeout_seconds: float = 10.0
+
+
+class S3Settings(_Section):
+    """The object store."""
+
+    endpoint_url: str = "http://127.0.0.1:19070"
+    region: str = "us-east-1"
+    access_key: str = "sightline"
+    secret_key: SecretStr = SecretStr("")
+    frames_bucket: str = "frames"
+    mlflow_bucket: str = "mlflow"
+
+
+class PostgresSettings(_Section):
+    """The database of the pipeline."""
+
+    host: str = "127.0.0.1"
+    port: Port = 19054
+    database: str = "sightline"
+    user: str = "sightline"
+    password: SecretStr = SecretStr("")
+
+    @property
+    def conninfo(self) -> str:
+        """For psycopg. Holds the password: never log it."""
+        return (
+            f"host={self.host} port={self.port} dbname={self.database} user={self.user} "
+            f"password={self.password.get_secret_value()} application_name=sightline connect_timeout=5"
+        )
+
+    @property
+    def jdbc_url(self) -> str:
+        """For Connect, without the login."""
+        return f"jdbc:postgresql://{self.host}:{self.port}/{self.database}"
+
+
+class MlflowSettings(_Section):
+    """The model registry."""
+
+    tracking_uri: str = "http://127.0.0.1:19050"
+    model_name: str = "pcb-defects"  # one registered model per installation
+    alias: str = "champion"
+
+
+class StreamSettings(_Section):
+    """The stream worker."""
+
+    group: str = "stream-champion"
+    engine: Literal["openvino", "onnxruntime", "fake"] = "openvino"
+    model_folder: Path | None = (
+        None  # serve this folder's model rather than the registry's champion (tests, benchmarks)
+    )
+    batch_size: Annotated[int, Field(ge=1, le=256)] = 8
+    batch_age_ms: Annotated[int, Field(ge=0, le=10_000)] = 50  # the longest a frame waits for its batch to fill
+    decode_threads: Annotated[int, Field(ge=1, le=64)] = 2
+    engine_threads: Annotated[int, Field(ge=0)] = 0  # 0 = the engine's own choice
+    queued_megabytes: Annotated[int, Field(ge=1)] = 64  # frames fetched ahead of inference
+    max_pixels: Annotated[int, Field(ge=1)] = 50_000_000  # an image with more is not decoded (status too_large)
+    metrics_port: Port | None = None
+    cache_folder: Path = Path(HOME_NAME) / "models"  # the last champion, for a start without MLflow
+
+
+class CameraSettings(_Section):
+    """`sightline send`."""
+
+    heartbeat_seconds: Annotated[float, Field(gt=0)] = 1.0
+    jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 92  # of frames that have no file of their own (video, device)
+    queued_megabytes: Annotated[int, Field(ge=8)] = 128  # frames waiting for the broker
+    reconnect_seconds: Annotated[float, Field(gt=0)] = 2.0
+
+
+class RetentionSettings(_Section):
+    """How long frames are kept, and how far ahead their partitions exist."""
+
+    days: Annotated[int, Field(ge=1)] = 90
+    partitions_ahead_days: Annotated[int, Field(ge=1)] = 14
+
+    @property
+    def period(self) -> timedelta:
+        """How long frames are kept."""
+        return timedelta(days=self.days)
+
+
+class WatchdogSettings(_Section):
+    """The connector watchdog."""
+
+    poll_seconds: Annotated[float, Field(gt=0)] = 2.0
+    same_failures: Annotated[int, Field(ge=1)] = 5  # with the store there: then it stops, with the reason
+    partitions_every_seconds: Annotated[float, Field(gt=0)] = 60.0
+    metrics_port: Port | None = None
+
+
+class LogSettings(_Section):
+    """How events are written."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    format: Literal["json", "console"] = "json"
+
+
+class StackSettings(_Section):
+    """The local stack: where its data lies and on which ports it listens."""
+
+    home: Path = Path(HOME_NAME)
+    port_base: Annotated[int, Field(ge=1024, le=65000)] = 19000  # every port is this plus its offset (stack/ports.py)
+    ports: dict[str, Port] = {}  # overrides by service: SIGHTLINE_STACK__PORTS='{"kafka": 29092}'
+    stream_workers: Annotated[int, Field(ge=1, le=6)] = 1  # processes of the stream worker; frames has six partitions
+    cache: Path = Path("~/.cache/sightline")  # binaries, shared by all clones
+
+
+class Settings(BaseSettings):
+    """The whole tree. Frozen: what a process read at its start is what it runs with."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        env_nested_max_split=1,
+        env_ignore_empty=False,
+        frozen=True,
+        extra="forbid",
+    )
+
+    kafka: KafkaSettings = KafkaSettings()
+    registry: RegistrySettings = RegistrySettings()
+    connect: ConnectSettings = ConnectSettings()
+    s3: S3Settings = S3Settings()
+    postgres: PostgresSettings = PostgresSettings()
+    mlflow: MlflowSettings = MlflowSettings()
+    stream: StreamSettings = StreamSettings()
+    cameras: CameraSettings = CameraSettings()
+    retention: RetentionSettings = RetentionSettings()
+    watchdog: WatchdogSettings = WatchdogSettings()
+    log: LogSettings = LogSettings()
+    stack: StackSettings = StackSettings()
+
+    @classmethod
+    def load(cls, environment: Mapping[str, str] | None = None) -> Self:
+        """Reads the environment, and below it the settings file of the local stack where there is one.
+
+        Raises:
+            Misconfigured: a name is unknown or a value does not fit; every one of them is listed.
+        """
+        given = os.environ if environment is None else environment
+        _refuse_unknown_sections(given, known=frozenset(cls.model_fields))
+        home = find_home(given)
+        file = home / SETTINGS_FILE
+        try:
+            settings = cls(_env_file=file if file.is_file() else None)
+        except ValidationError as error:
+            raise Misconfigured(_explain(error)) from error
+        if "home" in settings.stack.model_fields_set:
+            return settings
+        return settings.model_copy(update={"stack": settings.stack.model_copy(update={"home": home})})
+
+
+def find_home(environment: Mapping[str, str]) -> Path:
+    """The local stack's folder: as set, else the nearest one in this folder or above it, else this folder's."""
+    given = environment.get(f"{PREFIX}STACK__HOME")
+    if given:
+        return Path(given).expanduser().absolute()
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / HOME_NAME).is_dir():
+            return folder / HOME_NAME
+    return here / HOME_NAME
+
+
+def _refuse_unknown_sections(environment: Mapping[str, str], *, known: frozenset[str]) -> None:
+    """pydantic-settings forbids strangers inside a section, but lets a misspelt section pass."""
+    strangers = sorted(
+        name
+        for name in environment
+        if name.startswith(PREFIX) and name.removeprefix(PREFIX).split("__")[0].lower() not in known
+    )
+    if strangers:
+        raise Misconfigured(
+            f"unknown settings: {', '.join(strangers)}. The sections are {', '.join(sorted(known))}: "
+            f"write {PREFIX}<SECTION>__<NAME>, or unset them"
+        )
+
+
+def _explain(error: ValidationError) -> str:
+    """The names and what is wrong with them, without the values: one may be a secret."""
+    lines = [
+        f"{PREFIX}{'__'.join(str(part).upper() for part in problem['loc'])}: {problem['msg']}"
+        for problem in error.errors(include_input=False, include_url=False)
+    ]
+    return "settings do not fit: " + "; ".join(lines)

@@ -1,0 +1,12 @@
+"""Where results lie: Postgres and the object store, and the two commands that account for every frame.
+
+schema     migrations and day partitions        database   one connection, errors translated
+objects    the frames bucket                    frames     what the tables say about frames
+audit      is every acknowledged frame accounted for?
+trace      one frame's whole life
+"""
+
+from inference.persistence.database import connect
+from inference.persistence.schema import ensure_partitions, migrate
+
+__all__ = ["connect", "ensure_partitions", "migrate"]

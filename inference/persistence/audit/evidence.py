@@ -1,0 +1,185 @@
+"""What the stores hold for a session, page by page: rows with their predictions from Postgres, objects from the store.
+
+Each page is a short query of its own: a cursor that stays open for minutes would stop partitions from being attached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from inference.persistence.audit.verdicts import GRACE, NO_SESSION, Evidence, Expiration, Named, Witness
+from inference.persistence.database import Connection
+from inference.persistence.objects import Digest, FrameStore
+
+PAGE: Final = 1000
+_LISTED: Final = 100
+
+# frame_id is bounded so that only the session's days are searched. A clock that was set by hours stays inside.
+_MARGIN: Final = timedelta(days=1)
+_PAGE: Final = """
+    SELECT frame_id::text, sequence, captured_at, size_bytes, sha256, object_key,
+           EXISTS (SELECT FROM predictions WHERE predictions.frame_id = frames.frame_id)
+    FROM frames
+    WHERE session_id = %(session_id)s
+        AND frame_id >= uuid7_floor(%(earliest)s) AND frame_id < uuid7_floor(%(latest)s)
+        AND sequence BETWEEN %(sequence)s AND %(last)s
+        AND (sequence, frame_id) > (%(sequence)s, %(frame_id)s::uuid)
+    ORDER BY sequence, frame_id
+    LIMIT %(limit)s
+"""
+
+ReadObject = Callable[[str], Digest | None]
+"""What is stored under a key: size and sha256."""
+
+
+class Verified:
+    """Sequences whose objects were read and were right: an audit that waits does not read them again.
+
+    Kept as ranges, for nearly always it is one.
+    """
+
+    def __init__(self) -> None:
+        self._ranges: list[list[int]] = []
+
+    def __contains__(self, sequence: int) -> bool:
+        return any(first <= sequence <= last for first, last in self._ranges)
+
+    def add(self, sequence: int) -> None:
+        """Adds a sequence; they are cheapest in order."""
+        for known in self._ranges:
+            if known[0] <= sequence <= known[1]:
+                return
+            if known[1] == sequence - 1:
+                known[1] = sequence
+                return
+        self._ranges.append([sequence, sequence])
+
+
+def read_from_metadata(store: FrameStore) -> ReadObject:
+    """Reads an object's size and the digest in its metadata; its bytes stay unread."""
+
+    def read(key: str) -> Digest | None:
+        head = store.head(key)
+        return None if head is None else Digest(size_bytes=head.size_bytes, sha256=head.metadata.get("sha256", "none"))
+
+    return read
+
+
+def read_evidence(
+    connection: Connection, witness: Witness, read_object: ReadObject, pool: Executor, verified: Verified
+) -> Iterator[Evidence]:
+    """The rows of what is judged of a session, in order of sequence, each with what its object holds."""
+    if not witness.acknowledged:
+        return
+    for rows in _pages(connection, witness):
+        unread = [row for row in rows if row[1] not in verified]
+        found = dict(zip((row[0] for row in unread), pool.map(read_object, [row[5] for row in unread]), strict=True))
+        for frame_id, sequence, captured_at, size_bytes, sha256, object_key, has_prediction in rows:
+            expected = Digest(size_bytes=size_bytes, sha256=sha256)
+            digest = found.get(frame_id) if frame_id in found else expected
+            if digest == expected:
+                verified.add(sequence)
+            yield Evidence(
+                frame_id=frame_id,
+                sequence=sequence,
+                captured_at=captured_at,
+                size_bytes=size_bytes,
+                sha256=sha256,
+                object_key=object_key,
+                has_prediction=has_prediction,
+                found=digest,
+            )
+
+
+def _pages(connection: Connection, witness: Witness) -> Iterator[list[tuple[Any, ...]]]:
+    bounds = {
+        "session_id": witness.session_id,
+        "earliest": (min(witness.started_at, witness.updated_at) - _MARGIN).replace(tzinfo=None),
+        "latest": (max(witness.started_at, witness.updated_at) + _MARGIN).replace(tzinfo=None),
+        "last": witness.last_acknowledged,
+        "limit": PAGE,
+    }
+    sequence, frame_id = witness.first_sequence, "00000000-0000-0000-0000-000000000000"
+    while True:
+        rows = connection.execute(_PAGE, bounds | {"sequence": sequence, "frame_id": frame_id}).fetchall()
+        yield rows
+        if len(rows) < PAGE:
+            return
+        frame_id, sequence = rows[-1][0], rows[-1][1]
+
+
+def read_expirations(connection: Connection, witness: Witness) -> list[Expiration]:
+    """What the retention took of a session, or is about to."""
+    rows = connection.execute(
+        "SELECT first_sequence, last_sequence FROM expirations WHERE session_id = %s", (witness.session_id,)
+    )
+    return [Expiration(first_sequence=first, last_sequence=last) for first, last in rows]
+
+
+def read_without_session(
+    connection: Connection, known: Iterable[str], *, camera: str | None, since: datetime | None, now: datetime
+) -> list[Named]:
+    """Sessions that left frames but no record. Those of the last moments are left out: their record may be later.
+
+    Args:
+        connection: to the database.
+        known: session ids that are known though they have no row yet.
+        camera: only frames of this camera.
+        since: only frames captured since then.
+        now: when the witnesses were read.
+    """
+    rows = connection.execute(
+        "SELECT session_id::text, min(camera_id), count(*), min(sequence), max(sequence) FROM frames "
+        "WHERE frame_id >= uuid7_floor(%(since)s) AND frame_id < uuid7_floor(%(until)s) "
+        "AND (%(camera)s::text IS NULL OR camera_id = %(camera)s) "
+        "AND NOT EXISTS (SELECT FROM sessions WHERE sessions.session_id = frames.session_id) "
+        "GROUP BY session_id ORDER BY session_id",
+        {
+            "since": (since or datetime(1970, 1, 1)).replace(tzinfo=None),  # noqa: DTZ001 - the column is UTC
+            "until": (now - GRACE).replace(tzinfo=None),
+            "camera": camera,
+        },
+    )
+    late = set(known)
+    return [
+        Named(
+            session_id=session_id,
+            camera_id=camera_id,
+            sequence=None,
+            frame_id=None,
+            problem=NO_SESSION,
+            detail=f"{count} frames with sequences {first} to {last}, but no record of the session",
+        )
+        for session_id, camera_id, count, first, last in rows
+        if session_id not in late
+    ]
+
+
+def find_objects_without_row(
+    connection: Connection, store: FrameStore, witness: Witness, is_explained: Callable[[str], bool]
+) -> Iterator[str]:
+    """Keys of the session's camera and days whose frames have no row: a clue to which frame a missing row was."""
+    day = witness.started_at.date()
+    while day <= witness.updated_at.date():
+        for keys in _batches(store.keys(f"date={day.isoformat()}/camera={witness.camera_id}/")):
+            ids = {key.rpartition("/")[2].partition(".")[0]: key for key in keys}
+            rows = connection.execute(
+                "SELECT frame_id::text FROM frames WHERE frame_id = ANY(%s::uuid[])", (list(ids),)
+            )
+            stored = {row[0] for row in rows}
+            yield from (key for frame_id, key in ids.items() if frame_id not in stored and not is_explained(frame_id))
+        day += timedelta(days=1)
+
+
+def _batches(keys: Iterator[str]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    for key in keys:
+        batch.append(key)
+        if len(batch) == PAGE:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

@@ -1,0 +1,168 @@
+"""The pure part of the audit: what each acknowledged sequence of a session is.
+
+    stored          row, object with the row's digest, at least one prediction
+    dead-lettered   each thing it lacks was refused by the consumer that writes it: in its dead-letter topic, or in
+                    frame_conflicts; a frame that was replayed lacks nothing and is stored
+    expired         in a range of expirations
+    on its way      of a session in progress, captured less than GRACE ago
+    a problem       everything else, named:
+                    no row, sequence twice, no object, object differs, no prediction
+
+acknowledged = stored + dead-lettered + expired + on their way + problems
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from itertools import groupby
+from operator import attrgetter
+from typing import Final
+
+from contracts.topics import STREAM_CONSUMER
+from inference.persistence.audit.verdicts import (
+    CONFLICTS,
+    DIFFERS,
+    GRACE,
+    NAMED,
+    NO_OBJECT,
+    NO_PREDICTION,
+    NO_ROW,
+    TWICE,
+    Evidence,
+    Expiration,
+    Letter,
+    Named,
+    SessionVerdict,
+    Witness,
+)
+from inference.persistence.objects import Digest
+
+# What a consumer's refusal leaves missing. So a row that is deleted is named although another consumer once refused it.
+EXPLAINS: Final = {
+    "frames_to_s3": frozenset({NO_OBJECT, DIFFERS}),
+    "frames_to_postgres": frozenset({NO_ROW}),
+    CONFLICTS: frozenset({NO_ROW}),
+    STREAM_CONSUMER: frozenset({NO_PREDICTION}),
+    "predictions_to_postgres": frozenset({NO_PREDICTION}),
+}
+_MAY_ARRIVE: Final = frozenset({NO_ROW, NO_OBJECT, NO_PREDICTION})
+
+FindLetters = Callable[[int, str | None], Sequence[Letter]]
+"""The dead letters of a sequence, and of the frame with this id where it is known."""
+
+
+def judge(
+    witness: Witness,
+    evidence: Iterable[Evidence],
+    *,
+    find_letters: FindLetters,
+    expirations: Sequence[Expiration],
+    now: datetime,
+) -> SessionVerdict:
+    """Decides for each acknowledged sequence of a session what it is.
+
+    Args:
+        witness: the session.
+        evidence: its rows with sequences in what is judged, in order of sequence.
+        find_letters: looks up what was refused.
+        expirations: the session's ranges.
+        now: for what may still be on its way.
+    """
+    tally = _Tally(witness, find_letters, expirations, now)
+    expected = witness.first_sequence
+    previous_at = witness.started_at  # a frame was captured after the one before it
+    for sequence, group in groupby(evidence, key=attrgetter("sequence")):
+        for missing in range(expected, sequence):
+            tally.add(missing, None, [(NO_ROW, "")], captured_after=previous_at)
+        rows = list(group)
+        tally.add(sequence, rows[0].frame_id, _faults(rows), captured_after=rows[0].captured_at)
+        previous_at = max(previous_at, rows[0].captured_at)
+        expected = sequence + 1
+    for missing in range(expected, witness.last_acknowledged + 1):
+        tally.add(missing, None, [(NO_ROW, "")], captured_after=previous_at)
+    return tally.verdict
+
+
+def _faults(rows: Sequence[Evidence]) -> list[tuple[str, str]]:
+    """What keeps the rows of one sequence from being one stored frame, as (name, detail)."""
+    if len(rows) > 1:
+        return [(TWICE, "frames " + ", ".join(row.frame_id for row in rows))]
+    [row] = rows
+    faults = []
+    if row.found is None:
+        faults.append((NO_OBJECT, row.object_key))
+    elif row.found != row.expected:
+        faults.append(
+            (
+                DIFFERS,
+                f"{row.object_key} has {_in_words(row.found)}, its row says {_in_words(row.expected)}",
+            )
+        )
+    if not row.has_prediction:
+        faults.append((NO_PREDICTION, "no model version has written one"))
+    return faults
+
+
+def _in_words(digest: Digest) -> str:
+    return f"{digest.size_bytes} bytes with sha256 {digest.sha256}"
+
+
+class _Tally:
+    """Counts and names, one sequence at a time."""
+
+    def __init__(
+        self, witness: Witness, find_letters: FindLetters, expirations: Sequence[Expiration], now: datetime
+    ) -> None:
+        self.verdict = SessionVerdict(witness=witness, state=witness.state(now))
+        self._find_letters = find_letters
+        self._expirations = expirations
+        self._now = now
+
+    def add(
+        self, sequence: int, frame_id: str | None, faults: Sequence[tuple[str, str]], *, captured_after: datetime
+    ) -> None:
+        """Puts one sequence where it belongs."""
+        verdict = self.verdict
+        if not faults:
+            verdict.stored += 1
+            return
+        name, detail = faults[0]
+        letter = self._explanation(sequence, frame_id, [fault for fault, _ in faults])
+        if letter is not None:
+            verdict.dead_lettered += 1
+            self._name(verdict.dead_letters, sequence, letter.frame_id, letter.letter_id, letter.reason)
+        elif name in _MAY_ARRIVE and self._is_expired(sequence):
+            verdict.expired += 1
+        elif name in _MAY_ARRIVE and verdict.state == "in progress" and self._now - captured_after <= GRACE:
+            verdict.pending += 1
+            self._name(verdict.pending_frames, sequence, frame_id, name, detail)
+        else:
+            verdict.problem_count += 1
+            others = "".join(f"; also {other}" for other, _ in faults[1:])
+            self._name(verdict.problems, sequence, frame_id, name, detail + others)
+
+    def _explanation(self, sequence: int, frame_id: str | None, faults: Sequence[str]) -> Letter | None:
+        """The letter that explains the first fault, if each of them is explained by one."""
+        letters = self._find_letters(sequence, frame_id)
+        found = [
+            next((letter for letter in letters if fault in EXPLAINS.get(letter.consumer, ())), None) for fault in faults
+        ]
+        return found[0] if all(found) else None
+
+    def _is_expired(self, sequence: int) -> bool:
+        return any(taken.first_sequence <= sequence <= taken.last_sequence for taken in self._expirations)
+
+    def _name(self, names: list[Named], sequence: int, frame_id: str | None, problem: str, detail: str) -> None:
+        if len(names) < NAMED:
+            witness = self.verdict.witness
+            names.append(
+                Named(
+                    session_id=witness.session_id,
+                    camera_id=witness.camera_id,
+                    sequence=sequence,
+                    frame_id=frame_id,
+                    problem=problem,
+                    detail=detail,
+                )
+            )

@@ -1,0 +1,167 @@
+"""What the cameras say they captured: the sessions table, and ahead of it what its sink has not written yet.
+
+    topic sessions, from the sink's committed offset to the end ─┐
+    table sessions                                               ├─► merged as the table's trigger does ──► Witness
+                                                                 ┘
+So a session that was closed a moment ago is judged as closed, and none is overlooked because its row is late.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from confluent_kafka import KafkaException, TopicPartition
+
+from connectors.kafka import make_consumer, translated
+from connectors.serialisation import Codec
+from contracts.errors import Rejected, Transient
+from contracts.records import Session
+from contracts.settings import Settings
+from contracts.topics import SESSIONS, SINKS
+from contracts.validity import violation
+from inference.persistence.audit.verdicts import Witness
+from inference.persistence.database import Connection
+
+_SINK_GROUP: Final = f"connect-{SINKS[3]}"  # Connect's own naming of a connector's consumer group
+_PATIENCE_SECONDS: Final = 15.0
+_COLUMNS: Final = (
+    "session_id::text, camera_id, source, started_at, last_acknowledged, captured, rejected, closed_at, updated_at"
+)
+_DAY: Final = timedelta(days=1)
+
+
+def read_witnesses(
+    connection: Connection, unwritten: Iterable[Session], *, camera: str | None, since: datetime | None
+) -> list[Witness]:
+    """The sessions of a camera with news since a time, in order of their start.
+
+    Args:
+        connection: to the database.
+        unwritten: records that may not be in the table yet; read them before calling.
+        camera: only this camera's.
+        since: only those with news since then, judged from the first frame captured since then.
+    """
+    newer: dict[str, Witness] = {}
+    for session in unwritten:
+        witness = _witness(session)
+        known = newer.get(session.session_id)
+        newer[session.session_id] = _merged(known, witness) if known else witness
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM sessions "  # noqa: S608 - names of our own
+        "WHERE (%(camera)s::text IS NULL OR camera_id = %(camera)s) "
+        "AND (%(since)s::timestamptz IS NULL OR updated_at >= %(since)s OR session_id = ANY(%(newer)s::uuid[]))",
+        {"camera": camera, "since": since, "newer": list(newer)},
+    ).fetchall()
+    for row in rows:
+        witness = _from_row(row)
+        unwritten_news = newer.get(witness.session_id)
+        newer[witness.session_id] = _merged(witness, unwritten_news) if unwritten_news else witness
+    found = [
+        witness
+        for witness in newer.values()
+        if (camera is None or witness.camera_id == camera) and (since is None or witness.updated_at >= since)
+    ]
+    found.sort(key=lambda witness: (witness.started_at, witness.session_id))
+    return found if since is None else [_from_first_since(connection, witness, since) for witness in found]
+
+
+def _witness(session: Session) -> Witness:
+    return Witness(
+        session_id=session.session_id,
+        camera_id=session.camera_id,
+        source=session.source,
+        started_at=session.started_at,
+        last_acknowledged=session.last_acknowledged,
+        captured=session.captured,
+        rejected=session.rejected,
+        closed_at=session.closed_at,
+        updated_at=session.updated_at,
+    )
+
+
+def _from_row(row: tuple[Any, ...]) -> Witness:
+    names = ("session_id", "camera_id", "source", "started_at", "last_acknowledged", "captured", "rejected")
+    return Witness(**dict(zip((*names, "closed_at", "updated_at"), row, strict=True)))
+
+
+def _merged(older: Witness, newer: Witness) -> Witness:
+    """Each field moves in one direction only, as in the table."""
+    return replace(
+        older,
+        last_acknowledged=max(older.last_acknowledged, newer.last_acknowledged),
+        captured=max(older.captured, newer.captured),
+        rejected=max(older.rejected, newer.rejected),
+        closed_at=older.closed_at or newer.closed_at,
+        updated_at=max(older.updated_at, newer.updated_at),
+    )
+
+
+def _from_first_since(connection: Connection, witness: Witness, since: datetime) -> Witness:
+    """The witness, judged from the sequence after the last one captured before `since`."""
+    row = connection.execute(
+        "SELECT max(sequence) FROM frames WHERE session_id = %s AND frame_id < uuid7_floor(%s) "
+        "AND frame_id >= uuid7_floor(%s)",
+        (witness.session_id, since.replace(tzinfo=None), (witness.started_at - _DAY).replace(tzinfo=None)),
+    ).fetchone()
+    last_before = None if row is None else row[0]
+    return witness if last_before is None else replace(witness, first_sequence=last_before + 1)
+
+
+def read_unwritten(settings: Settings, codec: Codec) -> list[Session]:
+    """The records of the sessions topic that its sink has not committed, oldest first. Moves no offset.
+
+    Raises:
+        Transient: the broker or the registry is away.
+    """
+    consumer = make_consumer(settings, _SINK_GROUP)
+    try:
+        first, end = _bounds(consumer)
+        if first >= end:
+            return []
+        return [session for message in _between(consumer, first, end) if (session := _session(codec, message))]
+    except KafkaException as error:
+        raise translated(error, f"reading {SESSIONS.name}") from error
+    finally:
+        consumer.close()
+
+
+def _bounds(consumer: Any) -> tuple[int, int]:
+    partition = TopicPartition(SESSIONS.name, 0)
+    first, end = consumer.get_watermark_offsets(partition, timeout=_PATIENCE_SECONDS)
+    [committed] = consumer.committed([partition], timeout=_PATIENCE_SECONDS)
+    return max(first, committed.offset), end  # a group without an offset has a negative one
+
+
+def _between(consumer: Any, first: int, end: int) -> Iterable[Any]:
+    consumer.assign([TopicPartition(SESSIONS.name, 0, first)])
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    position = first
+    while position < end:
+        messages = consumer.consume(num_messages=500, timeout=1.0)
+        for message in messages:
+            if message.error():
+                raise translated(message.error(), f"reading {SESSIONS.name}")
+            position = message.offset() + 1
+            if message.offset() < end:
+                yield message
+        if messages:
+            deadline = time.monotonic() + _PATIENCE_SECONDS
+        elif time.monotonic() > deadline:
+            raise Transient(f"reading {SESSIONS.name}: nothing came for {_PATIENCE_SECONDS:.0f} s; is the broker up?")
+
+
+def _session(codec: Codec, message: Any) -> Session | None:
+    """The record in a message; None for what the sink refuses."""
+    try:
+        record = codec.decode(SESSIONS.name, message.value())
+    except Rejected:
+        return None
+    key = (message.key() or b"").decode("utf-8", errors="replace")
+    _, broker_time_ms = message.timestamp()
+    if violation(SESSIONS.name, record, key=key, broker_time_ms=broker_time_ms) is not None:
+        return None
+    return Session.from_record(record)

@@ -1,0 +1,1 @@
+"""Alembic's migrations. Landed ones never change: the next change is the next file in versions/."""

@@ -1,0 +1,90 @@
+"""The one place that imports MLflow, late (it takes seconds) and with its patience set to ours.
+
+MlflowException ──► NotFound | Transient (away) | Misconfigured (refused)
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+import requests
+
+from contracts.errors import Misconfigured, PipelineError, Transient
+from contracts.settings import Settings
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+# Left to itself, MLflow asks 7 times for up to 2 minutes each: an outage at the start would look like a hang.
+_REQUEST_SECONDS: Final = 10
+_RETRIES: Final = 1
+
+_ABSENT: Final = frozenset({"RESOURCE_DOES_NOT_EXIST"})
+_REFUSED: Final = frozenset({"PERMISSION_DENIED", "UNAUTHENTICATED", "INVALID_PARAMETER_VALUE", "BAD_REQUEST"})
+
+
+class NotFound(PipelineError):  # noqa: N818 - reads like the three in contracts.errors
+    """MLflow answered that there is no such thing."""
+
+
+def connect(settings: Settings) -> MlflowClient:
+    """A client of the installation's MLflow. Talks to nobody yet."""
+    # Read while MLflow is imported: an installation on premises reports to nobody.
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    from mlflow import MlflowClient
+    from mlflow.environment_variables import (
+        MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR,
+        MLFLOW_HTTP_REQUEST_MAX_RETRIES,
+        MLFLOW_HTTP_REQUEST_TIMEOUT,
+        MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT,
+    )
+
+    MLFLOW_HTTP_REQUEST_TIMEOUT.set(_REQUEST_SECONDS)
+    MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(_RETRIES)
+    MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
+    MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.set(True)
+    return MlflowClient(tracking_uri=settings.mlflow.tracking_uri, registry_uri=settings.mlflow.tracking_uri)
+
+
+@contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """Turns what MLflow raises into ours; `doing` says what was tried.
+
+    Raises:
+        NotFound: MLflow has no such thing.
+        Misconfigured: it refuses us.
+        Transient: it is away, or failed by itself.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code in _ABSENT:
+            raise NotFound(f"{doing}: MLflow has no such thing") from error
+        if error.error_code in _REFUSED:
+            raise Misconfigured(f"{doing}: MLflow refused ({error.error_code}): {_short(error)}") from error
+        raise Transient(f"{doing}: MLflow is away or failed: {_short(error)}") from error
+    except (requests.RequestException, OSError) as error:
+        raise Transient(f"{doing}: MLflow or its store is away ({type(error).__name__})") from error
+
+
+def version_of_alias(client: MlflowClient, name: str, alias: str) -> str | None:
+    """The version that the alias points to; None where it points to none.
+
+    MLflow answers a question for a missing alias as if the question were wrong, so the model is asked for all of its.
+
+    Raises:
+        NotFound: there is no such registered model.
+        Transient: MLflow is away.
+    """
+    with translated(f"asking for the {alias} of {name}"):
+        version = client.get_registered_model(name).aliases.get(alias)
+    return None if version is None else str(version)
+
+
+def _short(error: Exception) -> str:
+    return str(error).split("\n", 1)[0][:160]

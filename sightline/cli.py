@@ -1,0 +1,46 @@
+"""The command line.
+
+    sightline up|down|status|logs|demo      the local stack
+    sightline send SOURCE --camera ID       a camera
+    sightline audit · trace FRAME_ID        where is every frame, where is this one
+    sightline connectors · contracts · dead-letters
+
+Exit codes: 0 done · 1 the answer is no · 2 wrong usage · 65 bad data · 75 try again · 78 misconfigured.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Final
+
+import typer
+
+from contracts.errors import Misconfigured, PipelineError, Transient
+
+COMMANDS: Final = ("stack", "demo", "send", "audit", "trace", "connectors", "contracts", "dead_letters")
+
+app = typer.Typer(
+    name="sightline",
+    help="Cameras in, reviewed detections and better models out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for _name in COMMANDS:
+    importlib.import_module(f"sightline.commands.{_name}").register(app)
+
+
+def main() -> None:
+    """Runs the command line. Our own errors end in one line and their exit code, never in a traceback."""
+    try:
+        app()
+    except PipelineError as error:
+        hint = {Transient: " (try again; `sightline status` shows what is away)", Misconfigured: ""}.get(type(error), "")
+        print(f"sightline: {error}{hint}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

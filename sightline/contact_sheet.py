@@ -1,0 +1,85 @@
+"""One picture of many frames with their boxes drawn: what `sightline demo` shows at its end.
+
+    panels ──► a grid, four across, each at most 320 px wide, its title below ──► JPEG bytes
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from contracts.errors import Rejected
+
+Picture = NDArray[np.uint8]  # height x width x 3, BGR
+
+COLUMNS: Final = 4
+SIDE: Final = 320  # pixels
+TITLE_HEIGHT: Final = 22
+_INK: Final = (40, 40, 40)
+_PAPER: Final = 245
+# Told apart in print and by most colour-blind readers (Okabe and Ito's palette), BGR.
+_PALETTE: Final = ((0, 94, 213), (178, 114, 0), (115, 158, 0), (167, 121, 204), (0, 159, 230), (233, 180, 86))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Panel:
+    """One frame of the sheet."""
+
+    title: str
+    image: bytes  # JPEG or PNG
+    labels: Sequence[str]
+    confidences: Sequence[float]  # 0..1
+    boxes: Sequence[float]  # x1 y1 x2 y2 per detection, pixels of the image
+
+
+def contact_sheet(panels: Sequence[Panel]) -> bytes:
+    """The sheet as JPEG. A frame that cannot be decoded is drawn as a grey panel that says so.
+
+    Raises:
+        Rejected: there is nothing to draw.
+    """
+    if not panels:
+        raise Rejected("there is no frame to draw: send some first (`sightline send`)")
+    tiles = [_tile(panel) for panel in panels]
+    columns = min(COLUMNS, len(tiles))
+    blank = np.full_like(tiles[0], _PAPER)
+    tiles += [blank] * (-len(tiles) % columns)
+    rows = [np.hstack(tiles[start : start + columns]) for start in range(0, len(tiles), columns)]
+    _, encoded = cv2.imencode(".jpg", np.vstack(rows), [cv2.IMWRITE_JPEG_QUALITY, 90])
+    return bytes(encoded)
+
+
+def _tile(panel: Panel) -> Picture:
+    tile = np.full((SIDE + TITLE_HEIGHT, SIDE, 3), _PAPER, dtype=np.uint8)
+    # The boxes are in the stored pixels, so an EXIF rotation is not applied.
+    decoded = cv2.imdecode(np.frombuffer(panel.image, dtype=np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    if decoded is None:
+        cv2.rectangle(tile, (0, 0), (SIDE - 1, SIDE - 1), (200, 200, 200), cv2.FILLED)
+        _write(tile, "not decodable", (8, SIDE // 2))
+    else:
+        scale = SIDE / max(decoded.shape[:2])
+        small = cv2.resize(decoded, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)[:SIDE, :SIDE]
+        _draw(small, panel, scale)
+        tile[: small.shape[0], : small.shape[1]] = small
+    _write(tile, panel.title, (4, SIDE + 15))
+    return tile
+
+
+def _draw(picture: Picture, panel: Panel, scale: float) -> None:
+    corners = (np.asarray(panel.boxes, dtype=np.float64).reshape(-1, 4) * scale).round().astype(int)
+    for label, confidence, (left, top, right, bottom) in zip(
+        panel.labels, panel.confidences, corners.tolist(), strict=True
+    ):
+        colour = _PALETTE[zlib.crc32(label.encode()) % len(_PALETTE)]
+        cv2.rectangle(picture, (left, top), (right, bottom), colour, 2)
+        _write(picture, f"{label} {confidence:.2f}", (left, max(10, top - 4)), colour)
+
+
+def _write(picture: Picture, text: str, at: tuple[int, int], colour: tuple[int, int, int] = _INK) -> None:
+    cv2.putText(picture, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.38, colour, 1, cv2.LINE_AA)

@@ -1,0 +1,152 @@
+"""What the stores must hold before the first frame. Every step is harmless when repeated.
+
+    databases        sightline, registry, mlflow
+    migrations       the newest revision, partitions of every day
+    buckets          frames, mlflow
+    topics           as contracts.topics says, asserted
+    schemas          FULL_TRANSITIVE set and asserted, every version registered
+    champion         the demo model, where no version is champion yet
+    connectors       as connectors/sinks/*.json say
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import httpx
+
+from contracts.errors import Transient
+from contracts.settings import Settings
+from sightline.stack.services import MLFLOW_DATABASE, REGISTRY_DATABASE
+
+_SOURCE_TAG: Final = "source"
+_BOOTSTRAP: Final = "bootstrap"
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+DEMO_MODEL: Final = ROOT / "inference" / "delivery" / "demo_model"
+
+
+# What the steps apply. While the stack runs and none of it changed, they need not be repeated.
+_APPLIED: Final = (
+    "contracts/topics.py",
+    "contracts/avro",
+    "connectors/sinks",
+    "connectors/reconcile.py",
+    "inference/persistence/migrations",
+    "inference/delivery/demo_model/model.json",
+    "inference/delivery/demo_model/model.onnx",
+)
+
+
+def inputs_digest(settings_text: str) -> str:
+    """Changes whenever a step would have something new to do."""
+    digest = hashlib.sha256(settings_text.encode())
+    for top in _APPLIED:
+        path = ROOT / top
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.is_file() and file.suffix != ".pyc":
+                digest.update(f"{file.relative_to(ROOT)} {file.stat().st_size}".encode() + file.read_bytes())
+    return digest.hexdigest()
+
+
+def create_databases(settings: Settings) -> None:
+    """Creates those that are missing."""
+    import psycopg
+    from psycopg import sql
+
+    postgres = settings.postgres
+    with psycopg.connect(
+        host=postgres.host,
+        port=postgres.port,
+        user=postgres.user,
+        password=postgres.password.get_secret_value(),
+        dbname="postgres",
+        autocommit=True,
+    ) as connection:
+        existing = {row[0] for row in connection.execute("SELECT datname FROM pg_database")}
+        for name in (postgres.database, REGISTRY_DATABASE, MLFLOW_DATABASE):
+            if name not in existing:
+                connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+
+
+def migrate(settings: Settings) -> None:
+    """Brings the schema to the newest revision and makes the day partitions."""
+    from inference import persistence
+
+    persistence.migrate(settings)
+    persistence.ensure_partitions(settings)
+
+
+def create_buckets(settings: Settings) -> None:
+    """Creates the missing ones of frames and mlflow."""
+    from inference.persistence.objects import ensure_buckets
+
+    ensure_buckets(settings)
+
+
+def ensure_topics(settings: Settings) -> None:
+    """Creates and asserts the topics."""
+    from connectors import kafka
+
+    kafka.ensure_topics(settings)
+
+
+def register_schemas(settings: Settings) -> None:
+    """Sets the compatibility, registers and asserts every version on disk."""
+    from connectors.schema_registry import SchemaRegistry
+
+    registry = SchemaRegistry(settings.registry)
+    try:
+        registry.register_all()
+        registry.assert_registered()
+    finally:
+        registry.close()
+
+
+def ensure_champion(settings: Settings) -> None:
+    """Registers the demo model as champion where that is nobody's decision but ours."""
+    from inference.registry.model_version import of_folder
+
+    if _is_settled(_champion_tags(settings), of_folder(DEMO_MODEL, name=settings.mlflow.model_name).digest):
+        return
+    from inference.registry import bootstrap
+
+    bootstrap.ensure_champion(settings, DEMO_MODEL)
+
+
+def _is_settled(tags: Mapping[str, str] | None, digest: str) -> bool:
+    """Whether the champion is the demo model of this clone, or one that people chose. None: there is none."""
+    from inference.registry.resolve import DIGEST_TAG
+
+    return tags is not None and (tags.get(DIGEST_TAG) == digest or tags.get(_SOURCE_TAG) != _BOOTSTRAP)
+
+
+def _champion_tags(settings: Settings) -> dict[str, str] | None:
+    """The tags of the champion's version, None without one. By HTTP: importing MLflow's client costs seconds.
+
+    Raises:
+        Transient: MLflow is away.
+    """
+    mlflow = settings.mlflow
+    try:
+        answer = httpx.get(
+            f"{mlflow.tracking_uri}/api/2.0/mlflow/registered-models/alias",
+            params={"name": mlflow.model_name, "alias": mlflow.alias},
+            timeout=10,
+            trust_env=False,
+        )
+    except httpx.HTTPError as error:
+        raise Transient(f"asking MLflow for its champion: {type(error).__name__}") from error
+    if answer.status_code != httpx.codes.OK:
+        return None
+    return {tag["key"]: tag["value"] for tag in answer.json()["model_version"].get("tags", [])}
+
+
+def apply_connectors(settings: Settings) -> None:
+    """Makes the running connectors as the files say."""
+    from connectors import apply
+
+    apply.apply(settings)

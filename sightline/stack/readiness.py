@@ -1,0 +1,134 @@
+"""Does a service do its work? One question each, asked from outside as its users do; never a JVM for it.
+
+    postgres  a login       kafka    its topics             s3, registry, connect, mlflow   an HTTP 200
+    stream    a member of its group, partitions assigned    watchdog                        its metrics
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import httpx
+
+from contracts.errors import Transient
+from contracts.settings import Settings
+from sightline.stack.home import Home
+from sightline.stack.launch_record import starts_of
+from sightline.stack.ports import LOOPBACK
+from sightline.stack.services import Service
+from sightline.stack.supervision import Supervisor, tail
+
+READY_SECONDS: Final = 180.0
+_MOST_STARTS: Final = 4
+_PROBE_SECONDS: Final = 3.0
+
+_HEALTH: Final = {
+    "s3": "/health",
+    "registry": "/apis/ccompat/v7/config",
+    "connect": "/connectors",
+    "mlflow": "/health",
+    "watchdog": "",  # its URL is the metrics page
+    "stream": "",
+}
+
+
+def is_ready(service: Service, settings: Settings) -> bool:
+    """Asks once; a service that is away or not yet up is not ready."""
+    kind = service.name.partition("-")[0]
+    if kind == "postgres":
+        return _is_postgres_ready(settings)
+    if kind == "kafka":
+        return _is_kafka_ready(settings)
+    if kind == "stream" and not _has_assignments(settings):
+        return False
+    return _answers_200(service.url + _HEALTH[kind])
+
+
+def wait_until_ready(
+    service: Service, settings: Settings, home: Home, *, seconds: float = READY_SECONDS, clock: Callable[[], float] = time.monotonic
+) -> None:
+    """Returns when it is ready.
+
+    Raises:
+        Transient: it is not, within the time, or it keeps dying; the message holds the end of its log.
+    """
+    deadline = clock() + seconds
+    supervisor = Supervisor(home)
+    pause = 0.05
+    while not is_ready(service, settings):
+        why = ""
+        if clock() > deadline:
+            why = f"is not ready after {seconds:.0f} s"
+        elif starts_of(home, service.name) >= _MOST_STARTS:
+            why = f"was started {_MOST_STARTS} times and died each time"
+        elif service.name not in supervisor.processes():
+            why = "is no longer supervised: supervisord was ended"
+        if why:
+            raise Transient(
+                f"{service.name} {why}. The end of {home.log(service.name)}:\n{tail(home.log(service.name))}\n"
+                "When the cause is gone: sightline up"
+            )
+        time.sleep(pause)
+        pause = min(0.3, pause * 1.5)
+
+
+def _is_postgres_ready(settings: Settings) -> bool:
+    import psycopg
+
+    postgres = settings.postgres
+    try:
+        psycopg.connect(
+            host=postgres.host,
+            port=postgres.port,
+            user=postgres.user,
+            password=postgres.password.get_secret_value(),
+            dbname="postgres",
+            connect_timeout=int(_PROBE_SECONDS),
+        ).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def _is_kafka_ready(settings: Settings) -> bool:
+    host, _, port = settings.kafka.bootstrap_servers.rpartition(":")
+    try:  # a client of its own for each question would be slow while nobody listens
+        socket.create_connection((host or LOOPBACK, int(port)), timeout=_PROBE_SECONDS).close()
+    except OSError:
+        return False
+    from confluent_kafka import KafkaException
+    from confluent_kafka.admin import AdminClient
+
+    quiet: Any = {"bootstrap.servers": settings.kafka.bootstrap_servers, "log_level": 0}
+    try:
+        return bool(AdminClient(quiet).list_topics(timeout=_PROBE_SECONDS).brokers)
+    except KafkaException:
+        return False
+
+
+def _has_assignments(settings: Settings) -> bool:
+    """Whether every worker is a member of the group and the partitions are dealt out among them."""
+    from confluent_kafka import KafkaException
+    from confluent_kafka.admin import AdminClient
+
+    quiet: Any = {"bootstrap.servers": settings.kafka.bootstrap_servers, "log_level": 0}
+    group = settings.stream.group
+    admin = AdminClient(quiet)  # kept: an answer never comes when its client is gone
+    try:
+        asked = admin.describe_consumer_groups([group], request_timeout=_PROBE_SECONDS)
+        members = asked[group].result(2 * _PROBE_SECONDS).members
+    except (KafkaException, TimeoutError):
+        return False
+    return len(members) >= settings.stack.stream_workers and any(
+        member.assignment and member.assignment.topic_partitions for member in members
+    )
+
+
+def _answers_200(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=_PROBE_SECONDS, trust_env=False).status_code == httpx.codes.OK
+    except httpx.HTTPError:
+        return False

@@ -1,0 +1,197 @@
+"""`sightline status`: is all well, and if not, where to look.
+
+    services     supervisord, /proc           connectors   Connect's REST
+    lag, rate    the broker's offsets         sessions     Postgres
+
+Each is asked side by side with the others; what does not answer is shown as away, and the rest is still shown.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from typing import Any, Final, TypeVar
+
+from connectors.connect_admin import Connector, KafkaConnectAdmin
+from connectors.reconcile import reason_of
+from contracts.errors import PipelineError
+from contracts.settings import Settings
+from contracts.topics import SINKS
+from sightline.stack.report import ServiceRow, service_rows, table
+from sightline.stack.supervision import Supervisor
+from sightline.stack.topic_figures import TopicFigures, topic_figures
+from sightline.stack.up import load
+
+# A camera tells every second that it lives; the audit gives up on one after this.
+SILENT_SECONDS: Final = 10.0
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenSession:
+    """A session without a close."""
+
+    session_id: str
+    camera_id: str
+    captured: int
+    silent_seconds: float  # since its last news
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectorRow:
+    """One sink."""
+
+    name: str
+    state: str
+    tasks: tuple[str, ...]
+    reason: str  # of a failure, else empty
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """Everything that was found. What could not be asked is None, with the reason in `away`."""
+
+    services: tuple[ServiceRow, ...]
+    connectors: tuple[ConnectorRow, ...] | None
+    flow: TopicFigures | None
+    sessions: tuple[OpenSession, ...] | None
+    away: tuple[str, ...]
+    warnings: tuple[str, ...]
+    is_well: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def look(settings: Settings) -> Status:
+    """Asks everybody; raises nothing for what is away."""
+    away: list[str] = []
+    stack = load(settings)
+
+    def asked(ask: Callable[[], _T]) -> _T | None:
+        try:
+            return ask()
+        except PipelineError as error:
+            away.append(str(error))
+            return None
+
+    if not Supervisor(stack.home).is_running:
+        services = tuple(service_rows(stack))
+        reason = f"the stack in {stack.home.folder} is not running: sightline up"
+        return _judged(services, None, None, None, (reason,))
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        rows = pool.submit(asked, lambda: tuple(service_rows(stack)))
+        connectors = pool.submit(asked, lambda: connector_rows(KafkaConnectAdmin(settings.connect).connectors()))
+        flow = pool.submit(asked, lambda: topic_figures(settings))
+        sessions = pool.submit(asked, lambda: open_sessions(settings))
+    return _judged(rows.result() or (), connectors.result(), flow.result(), sessions.result(), tuple(away))
+
+
+def _judged(
+    services: tuple[ServiceRow, ...],
+    connectors: tuple[ConnectorRow, ...] | None,
+    flow: TopicFigures | None,
+    sessions: tuple[OpenSession, ...] | None,
+    away: tuple[str, ...],
+) -> Status:
+    """All is well: nothing away, every service and every connector with its tasks running."""
+    running = {row.name for row in connectors or () if row.state == "RUNNING" and set(row.tasks) == {"RUNNING"}}
+    return Status(
+        services=services,
+        connectors=connectors,
+        flow=flow,
+        sessions=sessions,
+        away=away,
+        warnings=tuple(warnings_about(sessions or ())),
+        is_well=not away and bool(services) and all(row.state == "running" for row in services) and running >= set(SINKS),
+    )
+
+
+def connector_rows(connectors: dict[str, Connector]) -> tuple[ConnectorRow, ...]:
+    """The wanted sinks first, absent ones among them, then whatever else runs there."""
+    names = (*SINKS, *sorted(set(connectors) - set(SINKS)))
+    return tuple(_connector_row(name, connectors.get(name)) for name in names)
+
+
+def _connector_row(name: str, connector: Connector | None) -> ConnectorRow:
+    if connector is None:
+        return ConnectorRow(name=name, state="ABSENT", tasks=(), reason="sightline connectors apply makes it")
+    return ConnectorRow(
+        name=name,
+        state=connector.state,
+        tasks=tuple(task.state for task in connector.tasks),
+        reason=reason_of(connector.traces[0]) if connector.is_failed else "",
+    )
+
+
+def open_sessions(settings: Settings) -> tuple[OpenSession, ...]:
+    """Sessions without a close, those with the latest news first.
+
+    Raises:
+        Transient: Postgres is away.
+    """
+    from inference.persistence import connect
+
+    with connect(settings) as connection:
+        rows = connection.execute(
+            "SELECT session_id::text, camera_id, captured,"
+            " extract(epoch FROM (now() AT TIME ZONE 'UTC') - updated_at)::float"
+            " FROM sessions WHERE closed_at IS NULL ORDER BY updated_at DESC LIMIT 100"
+        ).fetchall()
+    return tuple(
+        OpenSession(session_id=row[0], camera_id=row[1], captured=row[2], silent_seconds=max(0.0, round(row[3], 1)))
+        for row in rows
+    )
+
+
+def warnings_about(sessions: Sequence[OpenSession]) -> list[str]:
+    """Two live sessions of one camera number their frames side by side: most likely two machines share a name."""
+    live = Counter(session.camera_id for session in sessions if session.silent_seconds <= SILENT_SECONDS)
+    return [
+        f"camera {camera} has {count} open sessions: two senders share its name; give each its own --camera"
+        for camera, count in sorted(live.items())
+        if count > 1
+    ]
+
+
+def page(status: Status) -> str:
+    """For a terminal."""
+    blocks = [table(status.services)]
+    if status.connectors is not None:
+        blocks.append("\n".join(["connectors", *map(_connector_line, status.connectors)]))
+    if status.flow is not None:
+        blocks.append("\n".join(_flow_lines(status.flow)))
+    if status.sessions is not None:
+        blocks.append("\n".join([f"open sessions: {len(status.sessions)}", *map(_session_line, status.sessions[:10])]))
+    blocks += [f"away: {reason}" for reason in status.away]
+    blocks += [f"warning: {warning}" for warning in status.warnings]
+    blocks.append("all is well" if status.is_well else "not all is well")
+    return "\n\n".join(blocks)
+
+
+def _connector_line(row: ConnectorRow) -> str:
+    tasks = ", ".join(f"{count} {state.lower()}" for state, count in Counter(row.tasks).items()) or "no task"
+    return f"  {row.name:<24} {row.state.lower():<10} {tasks}{'   ' + row.reason if row.reason else ''}"
+
+
+def _flow_lines(flow: TopicFigures) -> list[str]:
+    lags = [f"  {lag.group:<32} {lag.topic:<12} {lag.records:>9,}" for lag in flow.lags]
+    letters = [f"  {topic:<45} {count:>9,}" for topic, count in flow.dead_letters.items() if count]
+    return [
+        f"frames: {flow.frames_per_second:.1f} per second in the last minute",
+        "lag (records)",
+        *lags,
+        f"dead letters: {sum(flow.dead_letters.values()):,}",
+        *letters,
+    ]
+
+
+def _session_line(session: OpenSession) -> str:
+    silence = timedelta(seconds=int(session.silent_seconds))
+    news = "" if session.silent_seconds <= SILENT_SECONDS else f"   no news for {silence}"
+    return f"  {session.camera_id:<24} {session.captured:>9,} captured{news}   {session.session_id}"

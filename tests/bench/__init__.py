@@ -1,0 +1,1 @@
+"""Benchmarks that measure ratios: both sides in one run, alternating."""

@@ -1,0 +1,120 @@
+"""Ratios, not timings: a shared machine's seconds are noise, two sides measured in turns on it are not.
+
+    paired(ours, reference, rounds=5)   A B, B A, A B, ...  → median of the paired ratios, their spread
+    Report.write()                      a section in docs/benchmarks.md: machine, commit, command, one line a row
+
+A side is a function that does its work once and returns a rate (units a second) or a duration (seconds).
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import statistics
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "benchmarks.md"
+
+Side = Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One line of the report."""
+
+    name: str
+    figure: str  # what was measured, with its unit
+    goal: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ratios:
+    """What a paired measurement found. Rates are per second."""
+
+    ours: tuple[float, ...]
+    reference: tuple[float, ...]
+
+    @property
+    def ratios(self) -> tuple[float, ...]:
+        return tuple(ours / reference for ours, reference in zip(self.ours, self.reference, strict=True))
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.ratios)
+
+    def row(self, name: str, *, unit: str, goal: str) -> Row:
+        return Row(
+            name=name,
+            figure=f"{self.median:.2f} ({min(self.ratios):.2f} to {max(self.ratios):.2f})",
+            goal=goal,
+            detail=f"{statistics.median(self.ours):.1f} against {statistics.median(self.reference):.1f} {unit}, "
+            f"{len(self.ratios)} rounds",
+        )
+
+
+def paired(ours: Side, reference: Side, *, rounds: int = 5, announce: Callable[[str], None] = print) -> Ratios:
+    """Measures both sides `rounds` times, the order changing from round to round so that drift hits both alike."""
+    found: tuple[list[float], list[float]] = ([], [])
+    for number in range(rounds):
+        order = (0, 1) if number % 2 == 0 else (1, 0)
+        for which in order:
+            found[which].append((ours, reference)[which]())
+        announce(f"  round {number + 1} of {rounds}: {found[0][-1]:.1f} against {found[1][-1]:.1f}")
+    return Ratios(ours=tuple(found[0]), reference=tuple(found[1]))
+
+
+def pin(pid: int, cores: Sequence[int]) -> None:
+    """Binds a process, all its threads and its children to cores."""
+    import psutil
+
+    for process in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True)):
+        for thread in process.threads():
+            os.sched_setaffinity(thread.id, cores)
+
+
+@dataclass(slots=True, kw_only=True)
+class Report:
+    """The rows of one run, appended to docs/benchmarks.md with what is needed to run them again."""
+
+    command: str
+    rows: list[Row] = field(default_factory=list)
+
+    def add(self, row: Row) -> None:
+        self.rows.append(row)
+        print(f"{row.name}: {row.figure} (goal {row.goal}) {row.detail}", flush=True)
+
+    def write(self, page: Path = PAGE) -> None:
+        lines = [
+            "",
+            f"## {datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC, commit {_commit()}",
+            "",
+            f"`{self.command}` on {_machine()}",
+            "",
+            "| row | figure | goal | detail |",
+            "|---|---|---|---|",
+            *(f"| {row.name} | {row.figure} | {row.goal} | {row.detail} |" for row in self.rows),
+            "",
+        ]
+        with page.open("a", encoding="utf-8") as file:
+            file.write("\n".join(lines))
+
+
+def _commit() -> str:
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+    return git("rev-parse", "--short", "HEAD") + (" with changes" if git("status", "--porcelain") else "")
+
+
+def _machine() -> str:
+    model = next(
+        (line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        platform.processor(),
+    )
+    return f"{os.cpu_count()} cores of {model}, load {os.getloadavg()[0]:.1f} at the end"

@@ -1,0 +1,125 @@
+"""The registry's rules on a real MLflow store (SQLite and a folder, through MLflow's own client)."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from contracts.errors import Misconfigured, Transient
+from contracts.settings import MlflowSettings, Settings, StreamSettings
+from inference.registry.bootstrap import ensure_champion
+from inference.registry.mlflow_client import connect
+from inference.registry.resolve import resolve
+from tests.unit.test_model_spec import a_document
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own imports warn
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("mlflow")
+
+
+@pytest.fixture
+def settings(store: Path, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    monkeypatch.chdir(store)  # where MLflow puts artefacts without a server
+    return Settings(
+        mlflow=MlflowSettings(tracking_uri=f"sqlite:///{store}/mlflow.db", model_name=request.node.name[:60]),
+        stream=StreamSettings(cache_folder=tmp_path / "cache"),
+    )
+
+
+def without_mlflow(settings: Settings) -> Settings:
+    away = settings.mlflow.model_copy(update={"tracking_uri": "http://127.0.0.1:9"})
+    return settings.model_copy(update={"mlflow": away})
+
+
+def a_model_folder(folder: Path, content: bytes = b"a model") -> Path:
+    (folder / "golden").mkdir(parents=True)
+    (folder / "model.onnx").write_bytes(content)
+    (folder / "model.json").write_text(json.dumps(a_document()))
+    (folder / "golden/golden.json").write_text("{}")
+    return folder
+
+
+def test_demo_model_becomes_champion_once(settings: Settings, tmp_path: Path) -> None:
+    folder = a_model_folder(tmp_path / "model")
+    name = settings.mlflow.model_name
+    assert ensure_champion(settings, folder) == [
+        f"registered version 1 of {name}",
+        "gave champion to version 1 (there was no champion)",
+    ]
+    assert ensure_champion(settings, folder) == []
+    version = resolve(settings, "champion")
+    assert (version.version, version.licence) == ("1", "AGPL-3.0")
+    assert version.folder is not None
+    assert (version.folder / "model.onnx").read_bytes() == b"a model"
+    assert (version.folder / "golden/golden.json").is_file()
+
+
+def test_new_demo_model_replaces_an_older_one(settings: Settings, tmp_path: Path) -> None:
+    ensure_champion(settings, a_model_folder(tmp_path / "old"))
+    ensure_champion(settings, a_model_folder(tmp_path / "new", b"better"))
+    version = resolve(settings, "champion")
+    assert version.version == "2"
+    assert version.folder is not None
+    assert (version.folder / "model.onnx").read_bytes() == b"better"
+
+
+def test_new_demo_model_leaves_a_promoted_version_alone(settings: Settings, tmp_path: Path) -> None:
+    ensure_champion(settings, a_model_folder(tmp_path / "old"))
+    client = connect(settings)
+    source = client.get_model_version(settings.mlflow.model_name, "1").source
+    client.create_model_version(settings.mlflow.model_name, source=source)
+    changes = ensure_champion(settings, a_model_folder(tmp_path / "new", b"better"))
+    assert changes[-1].startswith("left champion alone")
+    assert resolve(settings, "champion").version == "1"
+
+
+def test_last_champion_serves_on_without_mlflow(settings: Settings, tmp_path: Path) -> None:
+    ensure_champion(settings, a_model_folder(tmp_path / "model"))
+    known = resolve(settings, "champion")
+    assert resolve(without_mlflow(settings), "champion") == known
+
+
+def test_without_mlflow_and_without_a_cached_champion_it_is_worth_waiting(settings: Settings) -> None:
+    with pytest.raises(Transient, match="MLflow is away"):
+        resolve(without_mlflow(settings), "champion")
+
+
+def test_a_damaged_cache_is_not_served(settings: Settings, tmp_path: Path) -> None:
+    ensure_champion(settings, a_model_folder(tmp_path / "model"))
+    folder = resolve(settings, "champion").folder
+    assert folder is not None
+    (folder / "model.onnx").write_bytes(b"bitrot!")
+    with pytest.raises(Transient):
+        resolve(without_mlflow(settings), "champion")
+    mended = resolve(settings, "champion").folder
+    assert mended is not None
+    assert (mended / "model.onnx").read_bytes() == b"a model"
+
+
+def test_an_alias_that_nobody_gave_is_worth_waiting_for(settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(Transient, match="has the alias champion yet"):
+        resolve(settings, "champion")
+    ensure_champion(settings, a_model_folder(tmp_path / "model"))
+    with pytest.raises(Transient, match="has the alias challenger yet"):
+        resolve(settings, "challenger")
+
+
+def test_files_that_are_not_what_the_digest_says_are_refused(settings: Settings, tmp_path: Path) -> None:
+    ensure_champion(settings, a_model_folder(tmp_path / "model"))
+    connect(settings).set_model_version_tag(settings.mlflow.model_name, "1", "digest", "f" * 64)
+    with pytest.raises(Misconfigured, match="deliver the model again"):
+        resolve(settings, "champion")
+    assert not list(settings.stream.cache_folder.rglob("model.onnx"))
+
+
+def test_a_folder_without_a_model_is_misconfigured(settings: Settings, tmp_path: Path) -> None:
+    folder = a_model_folder(tmp_path / "model")
+    shutil.rmtree(folder)
+    with pytest.raises(Misconfigured, match="cannot read the model"):
+        ensure_champion(settings, folder)

@@ -1,0 +1,103 @@
+"""The real local stack for tests: its own home in a temporary folder, its own free ports, stopped and checked at the end.
+
+    def test_something(stack: Settings): ...          one stack per session, started when first asked for
+    with running_stack() as settings: ...             one of your own, to break
+
+Binaries come from the developer's cache.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from contracts.settings import Settings
+from sightline.stack.home import Home
+from sightline.stack.ports import is_held, ports
+from sightline.stack.supervision import Supervisor
+
+UP_SECONDS = 900  # an empty cache is filled first
+DOWN_SECONDS = 180
+CACHE = "SIGHTLINE_STACK__CACHE"
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Settings]:
+    """The stack that all tests of a session share: do not break it."""
+    with running_stack() as settings:
+        yield settings
+
+
+@contextmanager
+def running_stack(*, workers: int = 1) -> Iterator[Settings]:
+    """A stack that takes frames. Leaves no process and no file."""
+    with a_home() as home:
+        try:
+            sightline(home, "up", "--port-base", str(free_port_base()), "--workers", str(workers))
+            yield settings_of(home)
+        finally:
+            sightline(home, "down", seconds=DOWN_SECONDS)
+            left = Supervisor(Home(home)).leftovers()
+            assert not left, f"still alive after sightline down: {left}"
+
+
+@contextmanager
+def a_home() -> Iterator[Path]:
+    """An empty home."""
+    folder = Path(tempfile.mkdtemp(prefix="sightline-test-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+def free_port_base() -> int:
+    """A base whose whole table is free."""
+    while True:
+        base = random.randrange(20_000, 31_000, 200)
+        table = ports(Settings().stack.model_copy(update={"port_base": base}))
+        if not any(map(is_held, table.values())):
+            return base
+
+
+def settings_of(home: Path) -> Settings:
+    """What a command of this home reads."""
+    return Settings.load(environment(home)) if not _foreign() else _refuse()
+
+
+def environment(home: Path) -> dict[str, str]:
+    """This process's environment, with this home and nothing else of Sightline's but the cache."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("SIGHTLINE_") or name == CACHE}
+    return kept | {"SIGHTLINE_STACK__HOME": str(home)}
+
+
+def sightline(home: Path, *arguments: str, seconds: float = UP_SECONDS, code: int = 0) -> str:
+    """Runs the command line, asserts its exit code, returns what it said."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "sightline.cli", *arguments],
+        env=environment(home),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+    )
+    said = ended.stdout + ended.stderr
+    assert ended.returncode == code, f"sightline {' '.join(arguments)}: exit {ended.returncode}, not {code}\n{said}"
+    return said
+
+
+def _foreign() -> list[str]:
+    return [name for name in os.environ if name.startswith("SIGHTLINE_") and name != CACHE]
+
+
+def _refuse() -> Settings:
+    raise AssertionError(f"unset {', '.join(_foreign())}: the tests bring a stack of their own")
