@@ -1,12 +1,12 @@
 """What the stores must hold before the first frame. Every step is harmless when repeated.
 
-    databases        sightline, registry, mlflow
-    migrations       the newest revision, partitions of every day
-    buckets          frames, mlflow
-    topics           as contracts.topics says, asserted
-    schemas          FULL_TRANSITIVE set and asserted, every version registered
-    champion         the demo model, where no version is champion yet
-    connectors       as connectors/sinks/*.json say
+databases        sightline, registry, mlflow
+migrations       the newest revision, partitions of every day
+buckets          frames, mlflow
+topics           as contracts.topics says, asserted
+schemas          FULL_TRANSITIVE set and asserted, every version registered
+champion         the demo model, where no version is champion yet
+connectors       as connectors/sinks/*.json say
 """
 
 from __future__ import annotations

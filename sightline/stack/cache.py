@@ -1,9 +1,9 @@
-"""Where binaries lie, shared by all clones on the machine. No imports outside the standard library: `make setup` uses it.
+"""Where binaries lie, shared by all clones on the machine. Standard library only: `make setup` uses it.
 
-    SIGHTLINE_STACK__CACHE, else $XDG_CACHE_HOME/sightline, else ~/.cache/sightline
-        uv-<version>/            a private uv, where the machine has none
-        <part>-<version>-<hash>/ one folder per binary (install.py)
-        logs/  building/  install.lock
+SIGHTLINE_STACK__CACHE, else $XDG_CACHE_HOME/sightline, else ~/.cache/sightline
+    uv-<version>/            a private uv, where the machine has none
+    <part>-<version>-<hash>/ one folder per binary (install.py)
+    logs/  building/  install.lock
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """`sightline down`: the other way round, bounded in time, and nothing is left.
 
-    stream, watchdog ─► connect ─► registry, mlflow ─► kafka, s3, postgres ─► supervisord ─► whatever still carries our mark
+stream, watchdog ─► connect ─► registry, mlflow ─► kafka, s3, postgres ─► supervisord ─► whatever still carries our mark
 """
 
 from __future__ import annotations

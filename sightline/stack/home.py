@@ -1,10 +1,10 @@
 """The folder of one local stack: where its data, logs and settings lie.
 
-    <home>/                   0700, .sightline beside the clone unless set
-        settings.env          0600, addresses and secrets: every later command reads it
-        data/                 postgres  kafka  s3          survives down and up
-        logs/                 <service>.log, rotated
-        run/                  what is generated at each up: configurations, start orders, process ids
+<home>/                   0700, .sightline beside the clone unless set
+    settings.env          0600, addresses and secrets: every later command reads it
+    data/                 postgres  kafka  s3          survives down and up
+    logs/                 <service>.log, rotated
+    run/                  what is generated at each up: configurations, start orders, process ids
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Final
 
 from contracts.errors import Misconfigured
 from contracts.settings import PREFIX, SETTINGS_FILE, Settings
-from sightline.stack.ports import LOOPBACK, STREAM_METRICS, ports
+from sightline.stack.ports import LOOPBACK, ports
 
 # A unix socket's path has room for 107 bytes (103 on macOS), and supervisord appends to it while it starts.
 _LONGEST_SOCKET_PATH: Final = 80
@@ -90,7 +90,7 @@ class Home:
 
     @property
     def socket(self) -> Path:
-        """supervisord's socket: in the home, or in a short folder noted there where the home's path is too long."""
+        """The socket of supervisord: in the home, or in a short folder noted there where the home's path is too long."""
         inside = self.run / "supervisor.sock"
         if len(os.fsencode(inside)) <= _LONGEST_SOCKET_PATH:
             return inside

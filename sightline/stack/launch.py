@@ -4,8 +4,8 @@
 
     {"argv": [...], "environment": {...}, "folder": "...", "needs": [["127.0.0.1", 19092], ...]}
 
-Secrets come by this 0600 file, never on a command line. A service that dies young is started again after 1, 2, 4 … 30 s,
-without limit: supervisord itself would give up, or spin. Standard library only: nothing of it stays after the exec.
+Secrets come by this 0600 file, never on a command line. A service that dies young is started again after 1, 2, 4 … 30
+seconds, without limit: supervisord itself would give up, or spin. Standard library only: nothing stays after the exec.
 """
 
 from __future__ import annotations

@@ -59,7 +59,9 @@ def ports(settings: StackSettings) -> dict[str, int]:
             f"{PREFIX}STACK__PORTS names {', '.join(strangers)}; the names are {', '.join(TABLE)}: correct it"
         )
     table = {name: settings.ports.get(name, settings.port_base + use.offset) for name, use in TABLE.items()}
-    _refuse_twins([*table.items(), *((f"{STREAM_METRICS}+{n}", table[STREAM_METRICS] + n) for n in range(1, MOST_WORKERS))])
+    _refuse_twins(
+        [*table.items(), *((f"{STREAM_METRICS}+{n}", table[STREAM_METRICS] + n) for n in range(1, MOST_WORKERS))]
+    )
     return table
 
 
@@ -69,7 +71,9 @@ def _refuse_twins(named: list[tuple[str, int]]) -> None:
         if port > 65535:
             raise Misconfigured(f"port {port} of {name} does not exist: choose a smaller {PREFIX}STACK__PORT_BASE")
         if port in owners:
-            raise Misconfigured(f"{owners[port]} and {name} share port {port}: give one another in {PREFIX}STACK__PORTS")
+            raise Misconfigured(
+                f"{owners[port]} and {name} share port {port}: give one another in {PREFIX}STACK__PORTS"
+            )
         owners[port] = name
 
 
@@ -104,7 +108,9 @@ def holder(port: int) -> Holder:
     """Who listens on a port, as far as the system tells."""
     try:
         listening = (
-            c for c in psutil.net_connections(kind="tcp") if c.status == psutil.CONN_LISTEN and c.laddr.port == port
+            c
+            for c in psutil.net_connections(kind="tcp")
+            if c.status == psutil.CONN_LISTEN and c.laddr and c.laddr.port == port
         )
         pid = next((c.pid for c in listening if c.pid), None)
         if pid is not None:

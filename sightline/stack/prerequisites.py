@@ -1,8 +1,8 @@
 """What the machine must bring, and the one line that installs what is missing. Standard library only.
 
-    python3 >= 3.11    everything
-    JDK 17+ (javac)    builds the Connect plugin
-    Maven              fetches Kafka, the registry and the sinks
+python3 >= 3.11    everything
+JDK 17+ (javac)    builds the Connect plugin
+Maven              fetches Kafka, the registry and the sinks
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Does a service do its work? One question each, asked from outside as its users do; never a JVM for it.
 
-    postgres  a login       kafka    its topics             s3, registry, connect, mlflow   an HTTP 200
-    stream    a member of its group, partitions assigned    watchdog                        its metrics
+postgres  a login       kafka    its topics             s3, registry, connect, mlflow   an HTTP 200
+stream    a member of its group, partitions assigned    watchdog                        its metrics
 """
 
 from __future__ import annotations
@@ -48,7 +48,12 @@ def is_ready(service: Service, settings: Settings) -> bool:
 
 
 def wait_until_ready(
-    service: Service, settings: Settings, home: Home, *, seconds: float = READY_SECONDS, clock: Callable[[], float] = time.monotonic
+    service: Service,
+    settings: Settings,
+    home: Home,
+    *,
+    seconds: float = READY_SECONDS,
+    clock: Callable[[], float] = time.monotonic,
 ) -> None:
     """Returns when it is ready.
 

@@ -61,7 +61,7 @@ def services(home: Home, settings: Settings, binaries: Binaries) -> tuple[Servic
         _postgres(home, settings, binaries, table),
         _kafka(home, binaries, table),
         _s3(home, settings, binaries, table),
-        _registry(home, settings, binaries, table),
+        _registry(settings, binaries, table),
         _connect(home, settings, binaries, table),
         _mlflow(settings, table),
         *workers,
@@ -96,8 +96,8 @@ def _postgres(home: Home, settings: Settings, binaries: Binaries, table: Mapping
 def as_postgres_user() -> tuple[str, ...]:
     """What goes before a Postgres program: nothing, or for root, who may not run them, a step down to another user.
 
-    That user reaches the data and the programs wherever they lie, without a change to any folder's permissions: it keeps
-    the one capability that passes by them.
+    That user reaches data and programs wherever they lie, and no folder's permissions are changed for it: it keeps the
+    one capability that passes by them.
 
     Raises:
         Misconfigured: root without `setpriv`.
@@ -172,7 +172,7 @@ def _s3(home: Home, settings: Settings, binaries: Binaries, table: Mapping[str, 
     )
 
 
-def _registry(home: Home, settings: Settings, binaries: Binaries, table: Mapping[str, int]) -> Service:
+def _registry(settings: Settings, binaries: Binaries, table: Mapping[str, int]) -> Service:
     postgres = settings.postgres
     return Service(
         name="registry",
@@ -232,9 +232,7 @@ def _mlflow(settings: Settings, table: Mapping[str, int]) -> Service:
     return Service(
         name="mlflow",
         purpose="the models",
-        command=(
-            *(sys.executable, "-P", "-m", "sightline.stack.mlflow_server", LOOPBACK, str(table["mlflow"])),
-        ),
+        command=(*(sys.executable, "-P", "-m", "sightline.stack.mlflow_server", LOOPBACK, str(table["mlflow"])),),
         environment={
             "MLFLOW_BACKEND_STORE_URI": f"postgresql+psycopg://{login}@{LOOPBACK}:{table['postgres']}/{MLFLOW_DATABASE}",
             "MLFLOW_ARTIFACTS_DESTINATION": f"s3://{s3.mlflow_bucket}",
@@ -303,7 +301,11 @@ def config_files(home: Home, settings: Settings, binaries: Binaries) -> dict[str
         "kafka": settings.kafka.bootstrap_servers,
         "plugins": ",".join(str(folder) for folder in binaries.connect_plugins),
     }
-    given: dict[str, dict[str, str]] = {"server.properties": kafka, "connect.properties": connect, "postgresql.conf": {}}
+    given: dict[str, dict[str, str]] = {
+        "server.properties": kafka,
+        "connect.properties": connect,
+        "postgresql.conf": {},
+    }
     return {name: _filled(name, values) for name, values in given.items()}
 
 

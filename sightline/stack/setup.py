@@ -29,7 +29,7 @@ MISCONFIGURED = 78
 TRY_AGAIN = 75
 
 
-class SetupFailed(Exception):
+class SetupError(Exception):
     """One step did not succeed; the message says what to do."""
 
     def __init__(self, message: str, code: int = MISCONFIGURED) -> None:
@@ -44,7 +44,7 @@ def main() -> int:
         uv = find_uv() or install_uv(python)
         sync(uv, python)
         return subprocess.call([str(environment() / "bin" / "python"), "-m", "sightline.stack.install"], cwd=str(ROOT))
-    except SetupFailed as failure:
+    except SetupError as failure:
         print("sightline: {}".format(failure), file=sys.stderr)
         return failure.code
 
@@ -56,7 +56,7 @@ def find_python() -> str:
         found = shutil.which(name)
         if found and (version_of(found) or (0,)) >= numbers(versions.PYTHON_MINIMUM):
             return found
-    raise SetupFailed(
+    raise SetupError(
         "no Python {} or newer. Install one: {}".format(
             versions.PYTHON_MINIMUM, prerequisites.how_to_install("python3")
         )
@@ -149,7 +149,7 @@ def run(what: str, command: list[str], settings: dict[str, str] | None = None) -
             time.sleep(0.05)
     if process.returncode != 0:
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-TAIL_LINES:])
-        raise SetupFailed("{} failed:\n{}\nThe whole log: {}".format(what, tail, log), TRY_AGAIN)
+        raise SetupError("{} failed:\n{}\nThe whole log: {}".format(what, tail, log), TRY_AGAIN)
     if told:
         print("  {} done in {:.0f} s".format(what, time.monotonic() - started), flush=True)
 

@@ -108,7 +108,10 @@ def _judged(
         sessions=sessions,
         away=away,
         warnings=tuple(warnings_about(sessions or ())),
-        is_well=not away and bool(services) and all(row.state == "running" for row in services) and running >= set(SINKS),
+        is_well=not away
+        and bool(services)
+        and all(row.state == "running" for row in services)
+        and running >= set(SINKS),
     )
 
 

@@ -1,7 +1,7 @@
 """Steps that need one another, run as early as they may, side by side.
 
-    postgres ──► databases ──► registry, mlflow
-    kafka ──► topics                              a failure: nothing new begins, what runs ends, then it is raised
+postgres ──► databases ──► registry, mlflow
+kafka ──► topics                              a failure: nothing new begins, what runs ends, then it is raised
 """
 
 from __future__ import annotations

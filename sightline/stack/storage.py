@@ -1,8 +1,8 @@
 """What each store needs on the disk before its first start. Harmless when it is there.
 
-    postgres   initdb, into a folder beside and renamed: a killed initdb leaves nothing half-made
-    kafka      formatted once, with a cluster id of its own
-    s3         folders; a folder for metadata where the filesystem has no extended attributes
+postgres   initdb, into a folder beside and renamed: a killed initdb leaves nothing half-made
+kafka      formatted once, with a cluster id of its own
+s3         folders; a folder for metadata where the filesystem has no extended attributes
 """
 
 from __future__ import annotations

@@ -14,14 +14,15 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 from xmlrpc.client import Fault, ServerProxy
 
 import psutil
-from supervisor.xmlrpc import Faults, SupervisorTransport
+from supervisor.xmlrpc import Faults, SupervisorTransport  # type: ignore[import-untyped]
 
 from contracts.errors import Transient
 from sightline.stack.home import Home, write_private
@@ -104,14 +105,15 @@ class Supervisor:
             time.sleep(0.05)
         raise Transient(f"supervisord does not answer. The end of {log}:\n{tail(log)}")
 
-    def reload(self, services: Sequence[Service]) -> None:
+    def reload(self) -> None:
         """Lets a running supervisord know the services that came or went (another number of workers)."""
-        ((added, changed, removed),) = self._rpc().reloadConfig()
-        for name in (*changed, *removed):
-            self.stop_service(name)
-            self._rpc().removeProcessGroup(name)
-        for name in (*changed, *added):
-            self._rpc().addProcessGroup(name)
+        with self._rpc() as rpc:
+            ((added, changed, removed),) = rpc.reloadConfig()
+            for name in (*changed, *removed):
+                self.stop_service(name)
+                rpc.removeProcessGroup(name)
+            for name in (*changed, *added):
+                rpc.addProcessGroup(name)
 
     def processes(self) -> dict[str, Process]:
         """Every service by name; empty when supervisord is not running.
@@ -122,7 +124,8 @@ class Supervisor:
         if not self.is_running:
             return {}
         try:
-            rows = self._rpc().getAllProcessInfo()
+            with self._rpc() as rpc:
+                rows = rpc.getAllProcessInfo()
         except (OSError, Fault) as error:
             raise Transient(f"supervisord does not answer ({type(error).__name__}): sightline down, then up") from error
         return {
@@ -139,7 +142,8 @@ class Supervisor:
             return
         self._home.lives(name).unlink(missing_ok=True)
         try:
-            self._rpc().startProcess(name, False)
+            with self._rpc() as rpc:
+                rpc.startProcess(name, False)
         except Fault as fault:
             if fault.faultCode != Faults.ALREADY_STARTED:
                 raise Transient(f"{name} does not start: {fault.faultString}. See {self._home.log(name)}") from fault
@@ -147,7 +151,8 @@ class Supervisor:
     def stop_service(self, name: str) -> None:
         """Stops one service and waits until it is gone; after its time it is killed. Harmless when it is stopped."""
         try:
-            self._rpc().stopProcess(name, True)
+            with self._rpc() as rpc:
+                rpc.stopProcess(name, True)
         except Fault as fault:
             if fault.faultCode not in {Faults.NOT_RUNNING, Faults.BAD_NAME}:
                 raise Transient(f"{name} does not stop: {fault.faultString}") from fault
@@ -158,7 +163,8 @@ class Supervisor:
         if process is None:
             return
         try:
-            self._rpc().shutdown()
+            with self._rpc() as rpc:
+                rpc.shutdown()
             process.wait(_TERM_SECONDS)
         except (OSError, Fault, psutil.TimeoutExpired):
             end([process])
@@ -189,14 +195,19 @@ class Supervisor:
 
     def _answers(self) -> bool:
         try:
-            return bool(self._rpc().getState()["statename"] == "RUNNING")
+            with self._rpc() as rpc:
+                return bool(rpc.getState()["statename"] == "RUNNING")
         except (OSError, Fault):
             return False
 
-    def _rpc(self) -> Any:
+    @contextmanager
+    def _rpc(self) -> Iterator[Any]:
         # A proxy is one connection and not for two threads: each call has its own.
         transport = SupervisorTransport(None, None, serverurl=f"unix://{self._home.socket}")
-        return ServerProxy("http://127.0.0.1", transport=transport).supervisor
+        try:
+            yield ServerProxy("http://127.0.0.1", transport=transport).supervisor
+        finally:
+            transport.close()
 
     def _write_order(self, service: Service) -> bool:
         order = {
@@ -242,7 +253,7 @@ def tail(log: Path, lines: int = 15) -> str:
 
 
 def _config(home: Home, services: Sequence[Service]) -> str:
-    """supervisord's ini file: a percent sign is doubled in it, and a command is split as a shell would."""
+    """The ini file of supervisord: a percent sign is doubled in it, and a command is split as a shell would."""
     head = [
         "[supervisord]",
         f"logfile={_ini(home.log('supervisord'))}",

@@ -1,4 +1,4 @@
-"""What the broker knows about the flow: lag per group, frames per second, dead letters. Asked once, nothing consumed."""
+"""What the broker knows about the flow: lag per group, frames per second, dead letters. Nothing is consumed."""
 
 from __future__ import annotations
 
@@ -89,8 +89,6 @@ def _lag(
 
 
 def _committed(admin: Any, group: str) -> dict[tuple[str, int], int]:
-    asked = admin.list_consumer_group_offsets(
-        [ConsumerGroupTopicPartitions(group)], request_timeout=_TIMEOUT_SECONDS
-    )
+    asked = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)], request_timeout=_TIMEOUT_SECONDS)
     found = asked[group].result().topic_partitions or []
     return {(partition.topic, partition.partition): partition.offset for partition in found if partition.offset >= 0}

@@ -142,7 +142,7 @@ def _supervise(
         home.bootstrapped.unlink(missing_ok=True)
         supervisor.start(os.environ)
         return
-    supervisor.reload(wanted)
+    supervisor.reload()
     for service in wanted:
         if service.name in running and (service.name in changed or changed_files & set(_files_of(service))):
             say(f"  {service.name:<12} its settings changed: restarting")
@@ -156,7 +156,9 @@ def _end_strays(supervisor: Supervisor, say: Say) -> None:
         return
     say(f"  supervisord is gone, {len(strays)} of its processes are not: ending them")
     if stubborn := end(strays):
-        raise Transient(f"processes {[process.pid for process in stubborn]} would not end: kill them, then sightline up")
+        raise Transient(
+            f"processes {[process.pid for process in stubborn]} would not end: kill them, then sightline up"
+        )
 
 
 def _write_configs(home: Home, settings: Settings, binaries: install.Binaries) -> set[str]:
@@ -245,6 +247,6 @@ def _explained(home: Home) -> Iterator[None]:
     try:
         yield
     except Transient as error:
-        raise Transient(f"{error}\nThe rest of the stack keeps running; sightline down ends it. Logs: {home.logs}") from error
-
-
+        raise Transient(
+            f"{error}\nThe rest of the stack keeps running; sightline down ends it. Logs: {home.logs}"
+        ) from error

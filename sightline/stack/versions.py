@@ -1,4 +1,4 @@
-"""Every binary of the local stack that is not a Python package, with its version. Python packages: pyproject.toml, uv.lock.
+"""Every binary of the local stack that is not a Python package, with its version. Those are in pyproject.toml, uv.lock.
 
 No imports: `make setup` reads this with whatever Python the machine has.
 """

@@ -8,13 +8,13 @@ A side is a function that does its work once and returns a rate (units a second)
 
 from __future__ import annotations
 
-import datetime
 import os
 import platform
 import statistics
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -92,7 +92,7 @@ class Report:
     def write(self, page: Path = PAGE) -> None:
         lines = [
             "",
-            f"## {datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC, commit {_commit()}",
+            f"## {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, commit {_commit()}",
             "",
             f"`{self.command}` on {_machine()}",
             "",

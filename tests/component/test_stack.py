@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import socket
@@ -18,6 +17,7 @@ import pytest
 from contracts.settings import Settings
 from sightline.stack.home import Home
 from sightline.stack.supervision import Supervisor
+from tests.support.command_line import succeed
 from tests.support.stack import a_home, environment, free_port_base, running_stack, sightline
 from tests.support.waiting import eventually
 
@@ -32,8 +32,7 @@ def own() -> Iterator[Settings]:
 
 
 def services(stack: Settings) -> dict[str, dict[str, Any]]:
-    said = sightline(stack.stack.home, "up", "--json")
-    return {row["name"]: row for row in json.loads(said[said.index("[") : said.rindex("]") + 1])}
+    return {row["name"]: row for row in succeed(stack, "status", "--json").answer["services"]}
 
 
 def pids(stack: Settings) -> dict[str, int]:
@@ -50,6 +49,7 @@ def is_well(stack: Settings) -> bool:
 
 def test_a_second_up_starts_nothing_and_changes_nothing(own: Settings):
     before, settings_file = pids(own), Home(own.stack.home).settings_file.read_text()
+    sightline(own.stack.home, "up")
     rows = services(own)
     assert pids(own) == before
     assert set(rows) == THIRD_PARTY | {"stream-0", "watchdog"}
@@ -89,9 +89,7 @@ def test_no_password_stands_on_a_command_line_or_in_a_connector(own: Settings):
 
 def test_everything_listens_on_loopback_alone(own: Settings):
     ours = {process.pid for process in supervisor(own).leftovers()}
-    listening = [
-        c.laddr for c in psutil.net_connections("inet") if c.status == psutil.CONN_LISTEN and c.pid in ours
-    ]
+    listening = [c.laddr for c in psutil.net_connections("inet") if c.status == psutil.CONN_LISTEN and c.pid in ours]
     assert len(listening) >= len(THIRD_PARTY)
     assert {address.ip for address in listening} <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 

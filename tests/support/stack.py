@@ -1,4 +1,4 @@
-"""The real local stack for tests: its own home in a temporary folder, its own free ports, stopped and checked at the end.
+"""The real local stack for tests: a home in a temporary folder, free ports, stopped and checked at the end.
 
     def test_something(stack: Settings): ...          one stack per session, started when first asked for
     with running_stack() as settings: ...             one of your own, to break

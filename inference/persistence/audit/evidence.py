@@ -20,15 +20,19 @@ _LISTED: Final = 100
 # frame_id is bounded so that only the session's days are searched. A clock that was set by hours stays inside.
 _MARGIN: Final = timedelta(days=1)
 _PAGE: Final = """
-    SELECT frame_id::text, sequence, captured_at, size_bytes, sha256, object_key,
-           EXISTS (SELECT FROM predictions WHERE predictions.frame_id = frames.frame_id)
+    SELECT frame_id::text, sequence, captured_at, size_bytes, sha256, object_key
     FROM frames
     WHERE session_id = %(session_id)s
         AND frame_id >= uuid7_floor(%(earliest)s) AND frame_id < uuid7_floor(%(latest)s)
         AND sequence BETWEEN %(sequence)s AND %(last)s
         AND (sequence, frame_id) > (%(sequence)s, %(frame_id)s::uuid)
-    ORDER BY sequence, frame_id
+    ORDER BY sequence, frames.frame_id
     LIMIT %(limit)s
+"""
+# On its own and bounded: inside the query above the planner would rather read the predictions of all days.
+_PREDICTED: Final = """
+    SELECT DISTINCT frame_id::text FROM predictions
+    WHERE frame_id = ANY(%(ids)s::uuid[]) AND frame_id BETWEEN %(first)s::uuid AND %(last)s::uuid
 """
 
 ReadObject = Callable[[str], Digest | None]
@@ -77,7 +81,8 @@ def read_evidence(
     for rows in _pages(connection, witness):
         unread = [row for row in rows if row[1] not in verified]
         found = dict(zip((row[0] for row in unread), pool.map(read_object, [row[5] for row in unread]), strict=True))
-        for frame_id, sequence, captured_at, size_bytes, sha256, object_key, has_prediction in rows:
+        predicted = _predicted(connection, [row[0] for row in rows])
+        for frame_id, sequence, captured_at, size_bytes, sha256, object_key in rows:
             expected = Digest(size_bytes=size_bytes, sha256=sha256)
             digest = found.get(frame_id) if frame_id in found else expected
             if digest == expected:
@@ -89,7 +94,7 @@ def read_evidence(
                 size_bytes=size_bytes,
                 sha256=sha256,
                 object_key=object_key,
-                has_prediction=has_prediction,
+                has_prediction=frame_id in predicted,
                 found=digest,
             )
 
@@ -109,6 +114,14 @@ def _pages(connection: Connection, witness: Witness) -> Iterator[list[tuple[Any,
         if len(rows) < PAGE:
             return
         frame_id, sequence = rows[-1][0], rows[-1][1]
+
+
+def _predicted(connection: Connection, ids: list[str]) -> set[str]:
+    """Which of these frames have a prediction."""
+    if not ids:
+        return set()
+    rows = connection.execute(_PREDICTED, {"ids": ids, "first": min(ids), "last": max(ids)})
+    return {row[0] for row in rows}
 
 
 def read_expirations(connection: Connection, witness: Witness) -> list[Expiration]:
