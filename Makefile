@@ -46,5 +46,8 @@ check: setup
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports
 
-test-all bench chaos test-cluster:
+chaos: setup
+	@$(VENV)/bin/python -m pytest tests/chaos
+
+test-all bench test-cluster:
 	@echo 'make $@ is not built yet' >&2; exit 2

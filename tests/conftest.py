@@ -1,5 +1,11 @@
 """Fixtures of all layers; everything else a test needs it imports from tests/support."""
 
+from hypothesis import settings
+
 from tests.support.stack import stack
+
+# A deadline would measure the machine's load, not the code.
+settings.register_profile("sightline", deadline=None)
+settings.load_profile("sightline")
 
 __all__ = ["stack"]

@@ -28,6 +28,7 @@ def model_card(description: dict[str, Any]) -> str:
         rows=" |\n".join(lines) + " |",
         command=f"python -m inference.delivery.train --out DIR --max-minutes {round(trained['minutes'])}{flags}",
         made_with=trained["with"],
+        note=trained["note"],
         **{key: trained[key] for key in ("architecture", "width", "seed", "epochs", "steps", "batch", "minutes")},
     )
 
@@ -74,6 +75,7 @@ python -m inference.delivery.export DIR --out inference/delivery/demo_model
 python -m inference.delivery.evaluate inference/delivery/demo_model --boards {boards}
 ```
 The boards are the same for the same seed; the weights are not bit for bit, for the learning rate follows the clock.
+{note}
 
 ## Limits
 - It has seen simulated boards alone: 640 x 640, binarised, copper black, board white. On photographs it is useless.

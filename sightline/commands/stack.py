@@ -36,7 +36,7 @@ def up(
     if profile not in stack_up.PROFILES:
         raise Misconfigured(f"there is no profile {profile}: the profiles are {', '.join(stack_up.PROFILES)}")
     settings = Settings.load()
-    log_settings.configure(level="WARNING", as_json=False)
+    log_settings.configure(level="ERROR", as_json=False)
     stream = sys.stderr if as_json else sys.stdout
     begun = time.monotonic()
     stack = stack_up.up(settings, _say(stream), port_base=port_base, workers=workers)

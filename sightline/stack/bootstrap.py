@@ -12,6 +12,7 @@ connectors       as connectors/sinks/*.json say
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -112,8 +113,11 @@ def ensure_champion(settings: Settings) -> None:
 
     if _is_settled(_champion_tags(settings), of_folder(DEMO_MODEL, name=settings.mlflow.model_name).digest):
         return
+    import mlflow  # noqa: F401 - sets up its logging, which is then turned down
+
     from inference.registry import bootstrap
 
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
     bootstrap.ensure_champion(settings, DEMO_MODEL)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import httpx
+import psutil
 
 from contracts.errors import Transient
 from contracts.settings import Settings
@@ -63,7 +64,7 @@ def wait_until_ready(
     deadline = clock() + seconds
     supervisor = Supervisor(home)
     pause = 0.05
-    while not is_ready(service, settings):
+    while not (is_ready(service, settings) and has_its_ports(service, supervisor)):
         why = ""
         if clock() > deadline:
             why = f"is not ready after {seconds:.0f} s"
@@ -78,6 +79,18 @@ def wait_until_ready(
             )
         time.sleep(pause)
         pause = min(0.3, pause * 1.5)
+
+
+def has_its_ports(service: Service, supervisor: Supervisor) -> bool:
+    """Whether it is the service's own process that listens there, rather than a stranger who came first."""
+    process = supervisor.processes().get(service.name)
+    if process is None or process.pid is None:
+        return False
+    try:
+        connections = psutil.Process(process.pid).net_connections("tcp")
+    except psutil.Error:
+        return False
+    return set(service.ports) <= {c.laddr.port for c in connections if c.laddr and c.status == psutil.CONN_LISTEN}
 
 
 def _is_postgres_ready(settings: Settings) -> bool:

@@ -22,7 +22,7 @@ from typing import Any, Final
 from xmlrpc.client import Fault, ServerProxy
 
 import psutil
-from supervisor.xmlrpc import Faults, SupervisorTransport  # type: ignore[import-untyped]
+from supervisor.xmlrpc import Faults, SupervisorTransport
 
 from contracts.errors import Transient
 from sightline.stack.home import Home, write_private
@@ -286,7 +286,7 @@ def _program(home: Home, service: Service) -> list[str]:
         "stopasgroup=true",
         "killasgroup=true",
         "redirect_stderr=true",
-        f"stdout_logfile={_ini(home.log(service.name))}",
+        f"stdout_logfile={_ini(_ini(home.log(service.name)))}",  # this one supervisord expands twice
         "stdout_logfile_maxbytes=10MB",
         "stdout_logfile_backups=3",
     ]

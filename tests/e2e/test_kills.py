@@ -66,7 +66,9 @@ def test_a_killed_camera_leaves_everything_acknowledged_accounted_for(stack: Set
 
 
 def test_ctrl_c_flushes_what_was_captured_and_closes_the_session(stack: Settings) -> None:
-    sending = start(stack, "send", "simulator:?size=320", "--camera", "kill-ctrl-c", "--fps", "20", "--count", "2000", "--json")
+    sending = start(
+        stack, "send", "simulator:?size=320", "--camera", "kill-ctrl-c", "--fps", "20", "--count", "2000", "--json"
+    )
     time.sleep(8)
     sending.send_signal(signal.SIGINT)
     sent = finish(sending, seconds=60)

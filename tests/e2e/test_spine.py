@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
+import json
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import boto3
 import cv2
+import httpx
 import numpy as np
 import psycopg
 import pytest
 from psycopg.rows import dict_row
 
 from connectors.cameras.boards import simulate_board
+from contracts.schemas import latest
 from contracts.settings import Settings
 from tests.support.command_line import run, succeed
 
@@ -82,7 +87,10 @@ def test_a_simulated_line_ends_as_objects_rows_and_predictions(stack: Settings) 
     ]
     boxes, detections = (
         rows(stack, f"SELECT {what} FROM {table} WHERE camera_id = %s", "e2e-simulator")[0]["n"]
-        for what, table in (("coalesce(sum(cardinality(labels)), 0) AS n", "predictions"), ("count(*) AS n", "detections"))
+        for what, table in (
+            ("coalesce(sum(cardinality(labels)), 0) AS n", "predictions"),
+            ("count(*) AS n", "detections"),
+        )
     )
     assert boxes == detections > 0
 
@@ -93,7 +101,9 @@ def test_files_are_stored_byte_for_byte(stack: Settings, tmp_path: Path) -> None
     sent = succeed(stack, "send", tmp_path / "boards", "--camera", "e2e-folder", "--json")
     assert (sent.answer["acknowledged"], sent.answer["rejected"]) == (12, 1)
     assert_audit_closes(stack, "e2e-folder", stored=12)
-    stored = {hashlib.sha256(object_bytes(stack, row["object_key"])).hexdigest() for row in frames_of(stack, "e2e-folder")}
+    stored = {
+        hashlib.sha256(object_bytes(stack, row["object_key"])).hexdigest() for row in frames_of(stack, "e2e-folder")
+    }
     assert stored == {hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
@@ -182,13 +192,6 @@ def test_the_audit_names_a_deleted_last_frame(stack: Settings, audited: tuple[st
 
 
 def test_an_incompatible_schema_is_refused_by_the_registry(stack: Settings) -> None:
-    import copy
-    import json
-
-    import httpx
-
-    from contracts.schemas import latest
-
     breaking = copy.deepcopy(latest("frames"))
     breaking["fields"] = [field for field in breaking["fields"] if field["name"] != "sha256"]
     answer = httpx.post(
@@ -197,15 +200,32 @@ def test_an_incompatible_schema_is_refused_by_the_registry(stack: Settings) -> N
     assert answer.status_code == 409, answer.text
 
 
-def test_a_spike_is_absorbed_by_two_workers_and_lag_is_seen_falling(stack: Settings) -> None:
-    succeed(stack, "send", "simulator:?size=320&seed=5", "--camera", "e2e-spike", "--count", "600", seconds=300)
+def test_a_spike_of_2000_frames_is_absorbed_by_two_workers_and_lag_is_seen_falling(
+    stack: Settings, tmp_path: Path
+) -> None:
+    boards(tmp_path, 40)
+    succeed(stack, "send", tmp_path, "--camera", "e2e-spike-a", "--loop", "--count", "1000", seconds=300)
+    succeed(stack, "send", tmp_path, "--camera", "e2e-spike-b", "--loop", "--count", "1000", seconds=300)
     lags = []
-    for _ in range(200):
-        status = run(stack, "status", "--json").answer
-        lags.append(next(group["lag"] for group in status["lag"] if group["group"] == stack.stream.group))
+    for _ in range(300):
+        flow = run(stack, "status", "--json").answer["flow"]
+        lags.append(next(row["records"] for row in flow["lags"] if row["group"] == stack.stream.group))
         if lags[-1] == 0:
             break
         time.sleep(1)
-    assert max(lags) > 0, f"the spike was never seen in the lag: {lags}"
+    assert max(lags) > 100, f"the spike was never seen in the lag: {lags}"
     assert lags[-1] == 0, f"lag never fell to nothing: {lags}"
-    assert_audit_closes(stack, "e2e-spike", stored=600, wait=180)
+    assert any(0 < later < earlier for earlier, later in pairwise(lags)), f"lag was not seen falling: {lags}"
+    assert_audit_closes(stack, "e2e-spike-a", stored=1000, wait=180)
+    assert_audit_closes(stack, "e2e-spike-b", stored=1000, wait=180)
+
+
+def test_two_workers_share_the_partitions(stack: Settings) -> None:
+    workers = [row for row in run(stack, "status", "--json").answer["services"] if row["name"].startswith("stream-")]
+    held = [
+        int(float(line.split()[-1]))
+        for worker in workers
+        for line in httpx.get(worker["url"]).text.splitlines()
+        if line.startswith("sightline_stream_partitions ")
+    ]
+    assert sorted(held) == [3, 3]

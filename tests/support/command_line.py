@@ -58,5 +58,7 @@ def run(stack: Settings, *arguments: str | Path, seconds: float = 300) -> Outcom
 
 def succeed(stack: Settings, *arguments: str | Path, seconds: float = 300) -> Outcome:
     outcome = run(stack, *arguments, seconds=seconds)
-    assert outcome.code == 0, f"sightline {' '.join(map(str, arguments))}: exit {outcome.code}\n{outcome.out}\n{outcome.err}"
+    assert outcome.code == 0, (
+        f"sightline {' '.join(map(str, arguments))}: exit {outcome.code}\n{outcome.out}\n{outcome.err}"
+    )
     return outcome

@@ -8,6 +8,7 @@ Binaries come from the developer's cache.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import shutil
@@ -17,6 +18,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -27,13 +29,14 @@ from sightline.stack.supervision import Supervisor
 
 UP_SECONDS = 900  # an empty cache is filled first
 DOWN_SECONDS = 180
+_TAKEN: list[IO[str]] = []
 CACHE = "SIGHTLINE_STACK__CACHE"
 
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Settings]:
     """The stack that all tests of a session share: do not break it."""
-    with running_stack() as settings:
+    with running_stack(workers=2) as settings:
         yield settings
 
 
@@ -61,12 +64,22 @@ def a_home() -> Iterator[Path]:
 
 
 def free_port_base() -> int:
-    """A base whose whole table is free."""
+    """A base whose whole table is free, and stays this process's until it ends: others may be testing too."""
+    folder = Path(tempfile.gettempdir()) / "sightline-test-ports"
+    folder.mkdir(exist_ok=True)
     while True:
-        base = random.randrange(20_000, 31_000, 200)
+        base = random.randrange(20_000, 31_000, 120)
         table = ports(Settings().stack.model_copy(update={"port_base": base}))
-        if not any(map(is_held, table.values())):
-            return base
+        if any(map(is_held, table.values())):
+            continue
+        lock = (folder / str(base)).open("a")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            continue
+        _TAKEN.append(lock)
+        return base
 
 
 def settings_of(home: Path) -> Settings:

@@ -24,7 +24,12 @@ def test_an_event_is_one_json_object_with_its_fields(capsys: pytest.CaptureFixtu
     logs.configure(service="stream")
     logs.get_logger("test").info("batch_inferred", frames=32)
     event = json.loads(capsys.readouterr().err)
-    assert (event["event"], event["frames"], event["service"], event["level"]) == ("batch_inferred", 32, "stream", "info")
+    assert (event["event"], event["frames"], event["service"], event["level"]) == (
+        "batch_inferred",
+        32,
+        "stream",
+        "info",
+    )
 
 
 def test_no_secret_and_no_credentials_of_a_url_are_written(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,9 @@ package sightline.connect;
 import java.io.ByteArrayInputStream;
 import java.time.Duration;
 import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 import software.amazon.awssdk.auth.credentials.AwsBasicCredentials;
 import software.amazon.awssdk.auth.credentials.StaticCredentialsProvider;
 import software.amazon.awssdk.awscore.retry.AwsRetryStrategy;
@@ -16,6 +19,7 @@ import software.amazon.awssdk.regions.Region;
 import software.amazon.awssdk.services.s3.S3Client;
 import software.amazon.awssdk.services.s3.S3Configuration;
 import software.amazon.awssdk.services.s3.model.HeadObjectResponse;
+import software.amazon.awssdk.services.s3.model.NoSuchKeyException;
 import software.amazon.awssdk.services.s3.model.PutObjectRequest;
 import software.amazon.awssdk.services.s3.model.S3Exception;
 
@@ -26,6 +30,7 @@ import software.amazon.awssdk.services.s3.model.S3Exception;
  * put ──► 200                       stored
  *     ──► 412 ─► head ─► same bytes stored already
  *                     ─► other      Violation       a bad record
+ *                     ─► none       half an object, put over at the second time
  *     ──► 400, 413                  Violation       a bad record, save for the codes that speak of the request's way
  *     ──► anything else             StoreAway       try again
  * </pre>
@@ -39,6 +44,10 @@ final class FrameStore implements AutoCloseable {
 
     private static final Duration CONNECT = Duration.ofSeconds(5);
 
+    private static final Logger LOG = LoggerFactory.getLogger(FrameStore.class);
+
+    /** Keys for which a 412 was followed by a 404. */
+    private final Set<String> halves = ConcurrentHashMap.newKeySet();
     private final S3Client client;
     private final String bucket;
 
@@ -77,23 +86,27 @@ final class FrameStore implements AutoCloseable {
      * @throws StoreAway the store does not take anything just now
      */
     void put(Frame frame) throws StoreAway {
-        PutObjectRequest request = PutObjectRequest.builder()
-                .bucket(bucket)
-                .key(frame.key())
-                .ifNoneMatch("*")
-                .contentType(frame.contentType())
-                .contentLength((long) frame.image().length)
-                .checksumSHA256(frame.sha256Base64())
-                .metadata(frame.metadata())
-                .build();
         try {
-            client.putObject(request, RequestBody.fromContentProvider(
-                    () -> new ByteArrayInputStream(frame.image()), frame.image().length, frame.contentType()));
+            put(frame, true);
         } catch (S3Exception error) {
             handle(frame, error);
         } catch (SdkException error) {
             throw away(error);
         }
+    }
+
+    private void put(Frame frame, boolean onlyIfNew) {
+        PutObjectRequest request = PutObjectRequest.builder()
+                .bucket(bucket)
+                .key(frame.key())
+                .ifNoneMatch(onlyIfNew ? "*" : null)
+                .contentType(frame.contentType())
+                .contentLength((long) frame.image().length)
+                .checksumSHA256(frame.sha256Base64())
+                .metadata(frame.metadata())
+                .build();
+        client.putObject(request, RequestBody.fromContentProvider(
+                () -> new ByteArrayInputStream(frame.image()), frame.image().length, frame.contentType()));
     }
 
     private void handle(Frame frame, S3Exception error) throws StoreAway {
@@ -114,6 +127,9 @@ final class FrameStore implements AutoCloseable {
         HeadObjectResponse stored;
         try {
             stored = client.headObject(head -> head.bucket(bucket).key(frame.key()));
+        } catch (NoSuchKeyException error) {
+            replaceHalf(frame, error);
+            return;
         } catch (SdkException error) {
             throw away(error);
         }
@@ -123,6 +139,24 @@ final class FrameStore implements AutoCloseable {
                     + sha256 + " (" + stored.contentLength() + " bytes), this record " + frame.sha256() + " ("
                     + frame.image().length + " bytes)");
         }
+    }
+
+    /**
+     * The store says that the object exists, and that it does not. Once, that is an object deleted in between. Twice,
+     * it is half an object: versitygw with its metadata in a folder of their own, killed before the object's name was
+     * there, refuses every conditional put of that key for ever. There are no bytes to lose, so it is put over.
+     */
+    private void replaceHalf(Frame frame, NoSuchKeyException error) throws StoreAway {
+        if (halves.add(frame.key())) {
+            throw new StoreAway("the store says both that " + frame.key() + " exists and that it does not", error);
+        }
+        try {
+            put(frame, false);
+        } catch (SdkException again) {
+            throw away(again);
+        }
+        halves.remove(frame.key());
+        LOG.warn("event=half_object_replaced key={}", frame.key());
     }
 
     /** No code at all: the 400 is a proxy's, not the store's. */

@@ -10,6 +10,7 @@ import java.util.Base64;
 import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.ExecutorService;
@@ -27,6 +28,9 @@ final class FakeStore implements AutoCloseable {
     final Map<String, Stored> objects = new ConcurrentHashMap<>();
     /** The key of every put that arrived, in order. */
     final List<String> puts = new CopyOnWriteArrayList<>();
+    final List<String> unconditional = new CopyOnWriteArrayList<>();
+    /** Keys that a conditional put finds and a head does not. */
+    final Set<String> halves = ConcurrentHashMap.newKeySet();
     /** Consulted at every put; null: do the work. */
     volatile Function<String, Failure> failing = key -> null;
 
@@ -53,6 +57,11 @@ final class FakeStore implements AutoCloseable {
         byte[] body = exchange.getRequestBody().readAllBytes();
         if (exchange.getRequestMethod().equals("HEAD")) {
             Stored stored = objects.get(key);
+            if (stored == null) {
+                exchange.sendResponseHeaders(404, -1);
+                exchange.close();
+                return;
+            }
             stored.headers().forEach(exchange.getResponseHeaders()::set);
             exchange.getResponseHeaders().set("Content-Length", "" + stored.bytes().length);
             exchange.sendResponseHeaders(200, -1);
@@ -61,8 +70,12 @@ final class FakeStore implements AutoCloseable {
         }
         puts.add(key);
         Failure failure = failing.apply(key);
-        if (failure == null && !"*".equals(exchange.getRequestHeaders().getFirst("If-None-Match"))) {
-            failure = new Failure(400, "UnconditionalPut");
+        boolean isConditional = "*".equals(exchange.getRequestHeaders().getFirst("If-None-Match"));
+        if (!isConditional) {
+            unconditional.add(key);
+        }
+        if (isConditional && halves.contains(key)) {
+            failure = new Failure(412, "PreconditionFailed");
         }
         String sha256 = exchange.getRequestHeaders().getFirst("x-amz-checksum-sha256");
         if (failure == null && !ValidityRule.sha256(body)

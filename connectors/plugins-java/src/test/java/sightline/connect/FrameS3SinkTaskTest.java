@@ -127,6 +127,32 @@ class FrameS3SinkTaskTest {
         assertEquals("image/png",
                 store.objects.get(Records.keyOf(1).replace(".jpg", ".png")).headers().get("content-type"));
         assertEquals(List.of(), letters);
+        assertEquals(List.of(), store.unconditional);
+    }
+
+    @Test
+    void half_an_object_that_a_killed_store_left_is_put_over() {
+        store.halves.add(Records.keyOf(1));
+        start();
+        task.put(frames(0, 3));
+        awaitCommittable(3);
+        assertArrayEquals(IMAGE, store.objects.get(Records.keyOf(1)).bytes());
+        assertEquals(List.of(Records.keyOf(1)), store.unconditional);
+    }
+
+    @Test
+    void an_object_deleted_between_put_and_comparison_is_put_again_as_a_new_one() {
+        store.halves.add(Records.keyOf(0));
+        store.failing = key -> {
+            if (store.puts.size() > 1) {
+                store.halves.remove(key);
+            }
+            return null;
+        };
+        start();
+        task.put(frames(0, 1));
+        awaitCommittable(1);
+        assertEquals(List.of(), store.unconditional);
     }
 
     @Test

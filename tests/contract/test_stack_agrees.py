@@ -1,0 +1,154 @@
+"""The stack's generated orders and files agree with the settings tree, the sinks and each other."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from contracts.settings import PREFIX, PostgresSettings, S3Settings, Settings, StackSettings
+from contracts.topics import MAX_RECORD_BYTES, SINKS
+from sightline.stack import versions
+from sightline.stack.bootstrap import _APPLIED, DEMO_MODEL, ROOT
+from sightline.stack.home import Home, write_settings
+from sightline.stack.install import JAVA_FOLDER, Binaries
+from sightline.stack.ports import TABLE, ports
+from sightline.stack.services import Service, config_files, services
+from sightline.stack.supervision import Supervisor
+
+SECRETS = ("a-secret-of-postgres", "a-secret-of-s3")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    made = Home(tmp_path / "a home with 100% of spaces")
+    made.make()
+    return made
+
+
+@pytest.fixture
+def settings(home: Home) -> Settings:
+    return Settings(
+        postgres=PostgresSettings(password=SecretStr(SECRETS[0])),
+        s3=S3Settings(secret_key=SecretStr(SECRETS[1])),
+        stack=StackSettings(home=home.folder, stream_workers=3),
+    )
+
+
+def binaries() -> Binaries:
+    names = ("java", "java_archive", "kafka_jars", "registry", "versitygw", "postgres")
+    return Binaries(**{name: Path("/bin") / name for name in names}, connect_plugins=(Path("/a"), Path("/b")))
+
+
+@pytest.fixture
+def all_services(home: Home, settings: Settings) -> tuple[Service, ...]:
+    return services(home, settings, binaries())
+
+
+def own(all_services: tuple[Service, ...]) -> Iterator[Service]:
+    yield from (service for service in all_services if service.name.startswith(("stream-", "watchdog")))
+
+
+def test_every_setting_given_to_our_services_is_a_known_one(
+    home: Home, all_services: tuple[Service, ...], monkeypatch: pytest.MonkeyPatch
+):
+    write_settings(home, Settings(stack=StackSettings(home=home.folder)), {})
+    for service in own(all_services):
+        with monkeypatch.context() as environment:
+            for name, value in (dict(service.environment) | {f"{PREFIX}STACK__HOME": str(home.folder)}).items():
+                environment.setenv(name, value)
+            loaded = Settings.load()
+        assert loaded.stack.home == home.folder
+        assert loaded.postgres.password.get_secret_value()
+
+
+def test_what_up_writes_is_read_back_as_the_same_ports(home: Home):
+    stack = StackSettings(home=home.folder, port_base=23456, ports={"kafka": 30000}, stream_workers=2)
+    write_settings(home, Settings(stack=stack), {})
+    loaded = Settings.load({f"{PREFIX}STACK__HOME": str(home.folder)})
+    assert ports(loaded.stack) == ports(stack)
+    assert (loaded.kafka.bootstrap_servers, loaded.stack.stream_workers) == ("127.0.0.1:30000", 2)
+    assert loaded.postgres.port == 23456 + 54
+    for url in (loaded.registry.url, loaded.connect.url, loaded.s3.endpoint_url, loaded.mlflow.tracking_uri):
+        assert url.startswith("http://127.0.0.1:23")
+
+
+def test_every_reference_of_a_sink_is_in_connects_environment(all_services: tuple[Service, ...]):
+    connect = next(service for service in all_services if service.name == "connect")
+    used = {
+        name
+        for sink in SINKS
+        for name in re.findall(r"\$\{env:(\w+)\}", (ROOT / "connectors" / "sinks" / f"{sink}.json").read_text())
+    }
+    assert used
+    assert used <= set(connect.environment)
+
+
+def test_no_secret_is_in_a_command_or_a_generated_file_or_a_repr(
+    home: Home, settings: Settings, all_services: tuple[Service, ...]
+):
+    Supervisor(home).write(all_services)
+    texts = [" ".join(service.command) + repr(service) + service.url + service.login for service in all_services]
+    texts += [*config_files(home, settings, binaries()).values(), home.supervisor_config.read_text()]
+    assert not [text for text in texts for secret in SECRETS if secret in text]
+    orders = [home.order(service.name) for service in all_services]
+    assert any(SECRETS[0] in order.read_text() for order in orders)
+    assert all(order.stat().st_mode & 0o077 == 0 for order in orders)
+
+
+def test_every_port_of_the_table_is_listened_on_by_one_service(all_services: tuple[Service, ...], settings: Settings):
+    used = [name for service in all_services for name in service.port_names]
+    assert set(used) == set(TABLE)
+    numbers = [port for service in all_services for port in service.ports]
+    assert len(numbers) == len(set(numbers))
+    assert set(ports(settings.stack).values()) <= set(numbers)
+
+
+def test_what_a_service_needs_stops_after_it(all_services: tuple[Service, ...]):
+    levels = {port: service.stop_level for service in all_services for port in service.ports}
+    assert all(levels[port] < service.stop_level for service in all_services for port in service.needs)
+
+
+def test_everything_is_told_to_listen_on_loopback(home: Home, settings: Settings, all_services: tuple[Service, ...]):
+    files = config_files(home, settings, binaries())
+    said = json.dumps([[*service.command, *service.environment.values()] for service in all_services])
+    assert "0.0.0.0" not in said + "".join(files.values())
+    for line in files["server.properties"].splitlines():
+        if line.startswith(("listeners=", "advertised.listeners=")):
+            assert set(re.findall(r"://([^:]*):", line)) == {"127.0.0.1"}
+
+
+def test_the_broker_takes_the_largest_record(home: Home, settings: Settings):
+    assert f"message.max.bytes={MAX_RECORD_BYTES}\n" in config_files(home, settings, binaries())["server.properties"]
+
+
+def test_supervisord_reads_its_configuration_and_restarts_without_limit(home: Home, all_services: tuple[Service, ...]):
+    from supervisor.options import ServerOptions
+
+    Supervisor(home).write(all_services)
+    options = ServerOptions()
+    options.realize(["-c", str(home.supervisor_config), "-n"])
+    programs = {group.name: group.process_configs[0] for group in options.process_group_configs}
+    assert set(programs) == {service.name for service in all_services}
+    for service in all_services:
+        program = programs[service.name]
+        assert program.autorestart.__name__ == "RestartUnconditionally"
+        assert (program.startsecs, program.autostart, program.stopasgroup) == (0, False, True)
+        assert str(home.order(service.name)) in program.command.replace("'", "")
+        assert program.stdout_logfile == str(home.log(service.name))
+
+
+def test_no_pom_repeats_a_version():
+    for pom in JAVA_FOLDER.glob("*/pom.xml"):
+        found = re.findall(r"<version>([^<]*)</version>", pom.read_text())
+        assert {version for version in found if not version.startswith("${")} == {"1"}
+    assert versions.KAFKA in json.dumps(vars(versions), default=str)
+
+
+def test_what_the_bootstrap_applies_exists():
+    assert all((ROOT / path).exists() for path in _APPLIED)
+    assert (DEMO_MODEL / "model.onnx").is_file()

@@ -1,0 +1,71 @@
+"""Steps run as early as they may, and a failure ends in order."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from sightline.stack.steps import Step, ready, run_steps
+
+
+def test_a_step_begins_only_after_all_that_it_needs():
+    order: list[str] = []
+    names = {"a": (), "b": ("a",), "c": ("a",), "d": ("b", "c")}
+    run_steps(
+        [Step(name=name, run=lambda name=name: order.append(name), after=names[name]) for name in reversed(names)]
+    )
+    assert (order[0], order[-1], sorted(order)) == ("a", "d", ["a", "b", "c", "d"])
+
+
+def test_steps_without_needs_run_side_by_side():
+    together = threading.Barrier(3, timeout=10)
+    run_steps([Step(name=str(n), run=lambda: together.wait() and None) for n in range(3)])
+    assert together.n_waiting == 0
+
+
+def test_after_a_failure_nothing_new_begins_and_what_runs_ends_first():
+    order: list[str] = []
+    failed = threading.Event()
+
+    def fail() -> None:
+        failed.set()
+        raise OSError("no")
+
+    def slow() -> None:
+        failed.wait(10)
+        order.append("slow")
+
+    steps = [
+        Step(name="fail", run=fail),
+        Step(name="slow", run=slow),
+        Step(name="next", run=lambda: order.append("next"), after=("slow",)),
+    ]
+    with pytest.raises(OSError, match="no"):
+        run_steps(steps)
+    assert order == ["slow"]
+
+
+def test_done_is_told_once_for_each():
+    told: list[str] = []
+    run_steps([Step(name="a", run=int), Step(name="b", run=int, after=("a",))], done=told.append)  # type: ignore[arg-type]
+    assert told == ["a", "b"]
+
+
+@pytest.mark.parametrize("after", [("b",), ("nobody",)])
+def test_steps_that_can_never_begin_are_refused_before_any_runs(after: tuple[str, ...]):
+    ran: list[str] = []
+    steps = [
+        Step(name="free", run=lambda: ran.append("free")),
+        Step(name="a", run=lambda: ran.append("a"), after=after),
+        Step(name="b", run=lambda: ran.append("b"), after=("a",)),
+    ]
+    with pytest.raises(ValueError, match="a, b"):
+        run_steps(steps)
+    assert ran == []
+
+
+def test_ready_names_what_may_begin():
+    a, b = Step(name="a", run=int), Step(name="b", run=int, after=("a",))  # type: ignore[arg-type]
+    assert ready([a, b], set()) == [a]
+    assert ready([b], {"a"}) == [b]
