@@ -2,7 +2,7 @@
 # Every target does all of its own set-up; the second time that takes a moment.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status test check setup test-all bench chaos test-cluster
+.PHONY: help demo up down status test test-java check setup test-all bench chaos test-cluster
 
 VENV := $(or $(UV_PROJECT_ENVIRONMENT),.venv)
 SIGHTLINE := $(VENV)/bin/sightline
@@ -17,7 +17,9 @@ help:
 	@echo 'make up [PORT_BASE=21000]    the local stack: Kafka, Connect, registry, Postgres, S3, MLflow, inference'
 	@echo 'make down                    stops it; data stays'
 	@echo 'make status                  is all well?'
-	@echo 'make test [BOARDS=path]      all tests, against real servers'
+	@echo 'make test [BOARDS=folder] [VIDEO=file]   all tests, against real servers; the real boards and video are yours'
+	@echo 'make chaos                   faults while frames flow: kills, outages, slow networks, full disks'
+	@echo 'make bench [ROWS="stream s3"]   ratios, appended to docs/benchmarks.md'
 	@echo 'make check                   style, types, import rules'
 	@echo 'make setup                   environment and binaries, without starting anything'
 
@@ -26,7 +28,7 @@ setup:
 	@python3 -m sightline.stack.setup
 
 demo: setup
-	@$(SIGHTLINE) demo $(if $(SOURCE),--source '$(SOURCE)')
+	@$(SIGHTLINE) demo $(if $(SOURCE),'$(SOURCE)')
 
 up: setup
 	@$(SIGHTLINE) up
@@ -37,8 +39,11 @@ down:
 status: setup
 	@$(SIGHTLINE) status
 
-test: setup
-	@BOARDS='$(BOARDS)' $(VENV)/bin/python -m pytest
+test: check test-java
+	@BOARDS='$(BOARDS)' VIDEO='$(VIDEO)' $(VENV)/bin/python -m pytest
+
+test-java: setup
+	@mvn -B -ntp -f connectors/plugins-java/pom.xml test
 
 check: setup
 	@$(VENV)/bin/ruff check
@@ -49,5 +54,8 @@ check: setup
 chaos: setup
 	@$(VENV)/bin/python -m pytest tests/chaos
 
-test-all bench test-cluster:
+test-all test-cluster:
 	@echo 'make $@ is not built yet' >&2; exit 2
+
+bench: setup
+	@$(VENV)/bin/python -m tests.bench $(ROWS)

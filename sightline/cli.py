@@ -37,7 +37,9 @@ def main() -> None:
     try:
         app()
     except PipelineError as error:
-        hint = {Transient: " (try again; `sightline status` shows what is away)", Misconfigured: ""}.get(type(error), "")
+        hint = {Transient: " (try again; `sightline status` shows what is away)", Misconfigured: ""}.get(
+            type(error), ""
+        )
         print(f"sightline: {error}{hint}", file=sys.stderr)
         sys.exit(error.exit_code)
 

@@ -1,6 +1,6 @@
 """One picture of many frames with their boxes drawn: what `sightline demo` shows at its end.
 
-    panels ──► a grid, four across, each at most 320 px wide, its title below ──► JPEG bytes
+panels ──► a grid, four across, each at most 320 px wide, its title below ──► JPEG bytes
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The demonstration's steps: what `sightline demo` does, and how it shows what came out.
 
-    up ─► send ─► audit --wait        the commands of a user, each a process of its own
-    latest ─► table, contact sheet    the newest frames of the camera with what the champion saw in them
+up ─► send ─► audit --wait        the commands of a user, each a process of its own
+latest ─► table, contact sheet    the newest frames of the camera with what the champion saw in them
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""The data scientist's part: simulated data, training, export, evaluation. Only train and export need the train environment."""

@@ -1,7 +1,7 @@
 """The way to Postgres: one connection, times as aware UTC, failures as ours.
 
 with connect(settings) as connection:
-connection.execute("SELECT ...")
+    connection.execute("SELECT ...")
 
 the server is away, a lock is not to be had   Transient
 the login or the database does not fit        Misconfigured

@@ -31,7 +31,9 @@ def test_all_boards_are_stored_byte_for_byte(stack: Settings) -> None:
     files = [file for file in folder.rglob("*") if file.suffix in {".jpg", ".jpeg", ".png"}]
     succeed(stack, "send", folder, "--camera", "real-boards", seconds=600)
     assert_audit_closes(stack, "real-boards", stored=len(files), wait=900)
-    stored = [hashlib.sha256(object_bytes(stack, row["object_key"])).hexdigest() for row in frames_of(stack, "real-boards")]
+    stored = [
+        hashlib.sha256(object_bytes(stack, row["object_key"])).hexdigest() for row in frames_of(stack, "real-boards")
+    ]
     assert sorted(stored) == sorted(hashlib.sha256(file.read_bytes()).hexdigest() for file in files)
 
 
