@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
@@ -24,7 +25,15 @@ from confluent_kafka.admin import (
 
 from contracts.errors import Misconfigured, PipelineError, Rejected, Transient
 from contracts.settings import Settings
-from contracts.topics import ALL_TOPICS, MAX_RECORD_BYTES, PARTITIONER, Topic
+from contracts.topics import (
+    ALL_TOPICS,
+    DEAD_LETTER_MARGIN,
+    DEAD_LETTERS,
+    FRAMES,
+    MAX_RECORD_BYTES,
+    PARTITIONER,
+    Topic,
+)
 
 Config = dict[str, Any]
 
@@ -153,8 +162,21 @@ def ensure_topics(settings: Settings, topics: Iterable[Topic] = ALL_TOPICS) -> l
     existing = _partitions(admin)
     missing = [topic for topic in wanted if topic.name not in existing]
     _assert_partitions(wanted, existing)
-    changes = _create(admin, missing)
-    return changes + _correct(admin, [topic for topic in wanted if topic.name in existing])
+    changes = _create(settings, admin, missing)
+    return changes + _correct(settings, admin, [topic for topic in wanted if topic.name in existing])
+
+
+def topic_config(settings: Settings, topic: Topic) -> dict[str, str]:
+    """A topic's settings in this installation: the contract's, a limit on the size of frames, and dead letters that
+    are kept longer where frames are.
+    """
+    config = dict(topic.config)
+    if topic == FRAMES and settings.kafka.frames_partition_bytes is not None:
+        config["retention.bytes"] = str(settings.kafka.frames_partition_bytes)
+    if topic in DEAD_LETTERS:
+        kept = max(topic.retention, settings.retention.period + DEAD_LETTER_MARGIN)
+        config["retention.ms"] = str(kept // timedelta(milliseconds=1))
+    return config
 
 
 def assert_topics(
@@ -195,11 +217,13 @@ def _assert_partitions(wanted: Iterable[Topic], existing: dict[str, int]) -> Non
         )
 
 
-def _create(admin: Any, missing: list[Topic]) -> list[str]:
+def _create(settings: Settings, admin: Any, missing: list[Topic]) -> list[str]:
     if not missing:
         return []
     # Replication is the installation's choice: without a number the broker's default.replication.factor holds.
-    new = [NewTopic(topic.name, num_partitions=topic.partitions, config=topic.config) for topic in missing]
+    new = [
+        NewTopic(topic.name, num_partitions=topic.partitions, config=topic_config(settings, topic)) for topic in missing
+    ]
     for name, created in admin.create_topics(new, operation_timeout=ADMIN_TIMEOUT_SECONDS).items():
         try:
             created.result()
@@ -209,7 +233,7 @@ def _create(admin: Any, missing: list[Topic]) -> list[str]:
     return [f"created topic {topic.name}" for topic in missing]
 
 
-def _correct(admin: Any, existing: list[Topic]) -> list[str]:
+def _correct(settings: Settings, admin: Any, existing: list[Topic]) -> list[str]:
     """Puts every setting that differs from the contract back."""
     if not existing:
         return []
@@ -222,7 +246,7 @@ def _correct(admin: Any, existing: list[Topic]) -> list[str]:
             running = answers[topic.name].result(timeout=ADMIN_TIMEOUT_SECONDS)
         except KafkaException as error:
             raise translated(error, f"reading the settings of topic {topic.name}") from error
-        wrong = {name: value for name, value in topic.config.items() if running[name].value != value}
+        wrong = {name: value for name, value in topic_config(settings, topic).items() if running[name].value != value}
         if wrong:
             changes += [f"set {topic.name} {name}={value} (was {running[name].value})" for name, value in wrong.items()]
             entries = [

@@ -33,6 +33,7 @@ TIMEOUT_SECONDS: Final = 10
 _CONFLICT: Final = 409
 _UNPROCESSABLE: Final = 422
 _NOT_FOUND: Final = 404
+_UNKNOWN: Final = frozenset({40401, 40402, 40403})  # subject, version, schema
 _BUSY: Final = frozenset({408, 425, 429})
 
 
@@ -211,7 +212,8 @@ def _translated(doing: str, *, not_found: str = "") -> Iterator[None]:
         words = str(error.error_message)[:500]
         if status >= 500 or status in _BUSY:
             raise Transient(f"{doing}: the schema registry answered {status}: {words}") from error
-        if status == _NOT_FOUND and not_found:
+        # A proxy or a wrong path answers 404 too: only the registry's own codes say that it does not know something.
+        if status == _NOT_FOUND and not_found and error.error_code in _UNKNOWN:
             raise Rejected(f"{doing}: the schema registry does not know it", code=not_found) from error
         if status in {_CONFLICT, _UNPROCESSABLE}:
             raise Rejected(f"{doing}: the schema registry refused: {words}", code="incompatible_schema") from error

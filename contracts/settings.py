@@ -39,6 +39,8 @@ class KafkaSettings(_Section):
     """The broker."""
 
     bootstrap_servers: str = "127.0.0.1:19092"
+    # The oldest frames go when a partition (there are six) is larger than this; None: only the time limit holds.
+    frames_partition_bytes: Annotated[int, Field(ge=64 * 1024 * 1024)] | None = None
 
 
 class RegistrySettings(_Section):
@@ -81,16 +83,27 @@ class PostgresSettings(_Section):
 
     @property
     def conninfo(self) -> str:
-        """For psycopg. Holds the password: never log it."""
-        return (
-            f"host={self.host} port={self.port} dbname={self.database} user={self.user} "
-            f"password={self.password.get_secret_value()} application_name=sightline connect_timeout=5"
-        )
+        """For psycopg (libpq's keyword form, every value quoted). Holds the password: never log it."""
+        values = {
+            "host": self.host,
+            "port": self.port,
+            "dbname": self.database,
+            "user": self.user,
+            "password": self.password.get_secret_value(),
+            "application_name": "sightline",
+            "connect_timeout": 5,
+        }
+        return " ".join(f"{name}={_quoted(str(value))}" for name, value in values.items())
 
     @property
     def jdbc_url(self) -> str:
         """For Connect, without the login."""
         return f"jdbc:postgresql://{self.host}:{self.port}/{self.database}"
+
+
+def _quoted(value: str) -> str:
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
 
 
 class MlflowSettings(_Section):
@@ -192,22 +205,22 @@ class Settings(BaseSettings):
     stack: StackSettings = StackSettings()
 
     @classmethod
-    def load(cls, environment: Mapping[str, str] | None = None) -> Self:
+    def load(cls, *, home: Path | None = None) -> Self:
         """Reads the environment, and below it the settings file of the local stack where there is one.
+
+        Args:
+            home: the local stack's folder, for who manages several; else it is found (find_home).
 
         Raises:
             Misconfigured: a name is unknown or a value does not fit; every one of them is listed.
         """
-        given = os.environ if environment is None else environment
-        _refuse_unknown_sections(given, known=frozenset(cls.model_fields))
-        home = find_home(given)
+        _refuse_unknown_sections(os.environ, known=frozenset(cls.model_fields))
+        home = home or find_home(os.environ)
         file = home / SETTINGS_FILE
         try:
             settings = cls(_env_file=file if file.is_file() else None)
         except ValidationError as error:
             raise Misconfigured(_explain(error)) from error
-        if "home" in settings.stack.model_fields_set:
-            return settings
         return settings.model_copy(update={"stack": settings.stack.model_copy(update={"home": home})})
 
 

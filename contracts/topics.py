@@ -38,7 +38,7 @@ class Topic:
 
     @property
     def config(self) -> dict[str, str]:
-        """The broker's topic settings. retention.bytes is added where an installation sets one."""
+        """The broker's topic settings, before what an installation adds (connectors.kafka.topic_config)."""
         return {
             "cleanup.policy": "delete",
             "compression.type": self.compression,
@@ -64,8 +64,18 @@ def dead_letters_topic(consumer: str) -> str:
     return f"dead-letters.{consumer}"
 
 
+# A frame that was refused has no row: its dead letter accounts for it as long as its session is audited, so it outlives
+# the frames' own retention (validity.RETENTION) by as much as a topic keeps records.
+DEAD_LETTER_MARGIN: Final = timedelta(days=30)
+
 DEAD_LETTERS: Final = tuple(
-    Topic(name=dead_letters_topic(consumer), partitions=1, key_field=None, max_record_bytes=MAX_DEAD_LETTER_BYTES)
+    Topic(
+        name=dead_letters_topic(consumer),
+        partitions=1,
+        key_field=None,
+        max_record_bytes=MAX_DEAD_LETTER_BYTES,
+        retention=timedelta(days=90) + DEAD_LETTER_MARGIN,
+    )
     for consumer in (*SINKS, STREAM_CONSUMER)
 )
 

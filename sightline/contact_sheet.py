@@ -5,8 +5,7 @@ panels ──► a grid, four across, each at most 320 px wide, its title below 
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from contracts.errors import Rejected
 
 Picture = NDArray[np.uint8]  # height x width x 3, BGR
+Colour = tuple[int, int, int]  # BGR
 
 COLUMNS: Final = 4
 SIDE: Final = 320  # pixels
@@ -46,7 +46,9 @@ def contact_sheet(panels: Sequence[Panel]) -> bytes:
     """
     if not panels:
         raise Rejected("there is no frame to draw: send some first (`sightline send`)")
-    tiles = [_tile(panel) for panel in panels]
+    labels = sorted({label for panel in panels for label in panel.labels})
+    colours = {label: _PALETTE[number % len(_PALETTE)] for number, label in enumerate(labels)}
+    tiles = [_tile(panel, colours) for panel in panels]
     columns = min(COLUMNS, len(tiles))
     blank = np.full_like(tiles[0], _PAPER)
     tiles += [blank] * (-len(tiles) % columns)
@@ -55,7 +57,7 @@ def contact_sheet(panels: Sequence[Panel]) -> bytes:
     return bytes(encoded)
 
 
-def _tile(panel: Panel) -> Picture:
+def _tile(panel: Panel, colours: Mapping[str, Colour]) -> Picture:
     tile = np.full((SIDE + TITLE_HEIGHT, SIDE, 3), _PAPER, dtype=np.uint8)
     # The boxes are in the stored pixels, so an EXIF rotation is not applied.
     decoded = cv2.imdecode(np.frombuffer(panel.image, dtype=np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
@@ -65,21 +67,22 @@ def _tile(panel: Panel) -> Picture:
     else:
         scale = SIDE / max(decoded.shape[:2])
         small = cv2.resize(decoded, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)[:SIDE, :SIDE]
-        _draw(small, panel, scale)
+        _draw(small, panel, scale, colours)
         tile[: small.shape[0], : small.shape[1]] = small
     _write(tile, panel.title, (4, SIDE + 15))
     return tile
 
 
-def _draw(picture: Picture, panel: Panel, scale: float) -> None:
+def _draw(picture: Picture, panel: Panel, scale: float, colours: Mapping[str, Colour]) -> None:
     corners = (np.asarray(panel.boxes, dtype=np.float64).reshape(-1, 4) * scale).round().astype(int)
     for label, confidence, (left, top, right, bottom) in zip(
         panel.labels, panel.confidences, corners.tolist(), strict=True
     ):
-        colour = _PALETTE[zlib.crc32(label.encode()) % len(_PALETTE)]
-        cv2.rectangle(picture, (left, top), (right, bottom), colour, 2)
-        _write(picture, f"{label} {confidence:.2f}", (left, max(10, top - 4)), colour)
+        cv2.rectangle(picture, (left, top), (right, bottom), colours[label], 2)
+        _write(picture, f"{label} {confidence:.2f}", (left, max(10, top - 4)), colours[label], outlined=True)
 
 
-def _write(picture: Picture, text: str, at: tuple[int, int], colour: tuple[int, int, int] = _INK) -> None:
+def _write(picture: Picture, text: str, at: tuple[int, int], colour: Colour = _INK, *, outlined: bool = False) -> None:
+    if outlined:  # readable on dark copper too
+        cv2.putText(picture, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.38, (_PAPER,) * 3, 3, cv2.LINE_AA)
     cv2.putText(picture, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.38, colour, 1, cv2.LINE_AA)

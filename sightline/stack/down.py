@@ -33,7 +33,9 @@ def down(settings: Settings, say: Say = print, *, delete_data: bool = False) -> 
         return
     with locked(home.lock, waiting=lambda: say("another up or down is at work: waiting for it")):
         supervisor = Supervisor(home)
-        if supervisor.is_running:
+        if not supervisor.is_running:
+            say(f"the stack in {home.folder} is not running")
+        else:
             _stop_services(supervisor, load(settings).services, say)
             supervisor.shut_down()
         _end_leftovers(supervisor, say)

@@ -2,7 +2,8 @@
 
     launch.py <home>/run/<service>.json <home>/run/<service>.lives
 
-    {"argv": [...], "environment": {...}, "folder": "...", "needs": [["127.0.0.1", 19092], ...]}
+    {"argv": [...], "environment": {...}, "folder": "...", "needs": [["127.0.0.1", 19092], ...],
+     "room": ["<home>/data/kafka", 67108864]}
 
 Secrets come by this 0600 file, never on a command line. A service that dies young is started again after 1, 2, 4 … 30
 seconds, without limit: supervisord itself would give up, or spin. Standard library only: nothing stays after the exec.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import sys
 import time
@@ -27,6 +29,8 @@ def main() -> None:
     _pause(Path(sys.argv[2]))
     for host, port in order["needs"]:
         _wait_for(host, port)
+    if order.get("room"):
+        _wait_for_room(*order["room"])
     os.chdir(order["folder"])
     os.execve(order["argv"][0], order["argv"], {**os.environ, **order["environment"]})  # noqa: S606 - no shell wanted
 
@@ -67,6 +71,16 @@ def _wait_for(host: str, port: int) -> None:
             time.sleep(0.2)
         else:
             return
+
+
+def _wait_for_room(folder: str, wanted: int) -> None:
+    """Until so many bytes are free there. Without limit: a service that recovers on a full disk may lose its data."""
+    is_told = False
+    while shutil.disk_usage(folder).free < wanted:
+        if not is_told:
+            print(f"the disk of {folder} is full: waiting for {wanted >> 20} MiB", file=sys.stderr, flush=True)
+            is_told = True
+        time.sleep(0.5)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ stream    a member of its group, partitions assigned    watchdog                
 from __future__ import annotations
 
 import socket
+import threading
 import time
-from collections.abc import Callable
 from typing import Any, Final
 
 import httpx
@@ -48,26 +48,19 @@ def is_ready(service: Service, settings: Settings) -> bool:
     return _answers_200(service.url + _HEALTH[kind])
 
 
-def wait_until_ready(
-    service: Service,
-    settings: Settings,
-    home: Home,
-    *,
-    seconds: float = READY_SECONDS,
-    clock: Callable[[], float] = time.monotonic,
-) -> None:
-    """Returns when it is ready.
+def wait_until_ready(service: Service, settings: Settings, home: Home, *, stopping: threading.Event) -> None:
+    """Returns when it is ready, or silently when `stopping` is set: then something else has failed already.
 
     Raises:
-        Transient: it is not, within the time, or it keeps dying; the message holds the end of its log.
+        Transient: it is not, within READY_SECONDS, or it keeps dying; the message holds the end of its log.
     """
-    deadline = clock() + seconds
+    deadline = time.monotonic() + READY_SECONDS
     supervisor = Supervisor(home)
     pause = 0.05
     while not (is_ready(service, settings) and has_its_ports(service, supervisor)):
         why = ""
-        if clock() > deadline:
-            why = f"is not ready after {seconds:.0f} s"
+        if time.monotonic() > deadline:
+            why = f"is not ready after {READY_SECONDS:.0f} s"
         elif starts_of(home, service.name) >= _MOST_STARTS:
             why = f"was started {_MOST_STARTS} times and died each time"
         elif service.name not in supervisor.processes():
@@ -77,7 +70,8 @@ def wait_until_ready(
                 f"{service.name} {why}. The end of {home.log(service.name)}:\n{tail(home.log(service.name))}\n"
                 "When the cause is gone: sightline up"
             )
-        time.sleep(pause)
+        if stopping.wait(pause):
+            return
         pause = min(0.3, pause * 1.5)
 
 

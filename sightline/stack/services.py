@@ -14,7 +14,6 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-import string
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,7 +22,6 @@ from typing import Final
 
 from contracts.errors import Misconfigured
 from contracts.settings import PREFIX, Settings
-from contracts.topics import MAX_RECORD_BYTES
 from sightline.stack.home import Home
 from sightline.stack.install import Binaries
 from sightline.stack.ports import LOOPBACK, STREAM_METRICS, ports
@@ -33,6 +31,9 @@ CONFIG_FOLDER: Final = Path(__file__).parent / "config"
 # Databases beside the pipeline's own; one login owns all three.
 REGISTRY_DATABASE: Final = "registry"
 MLFLOW_DATABASE: Final = "mlflow"
+
+# A broker that starts on a full disk may recover its metadata log as an empty one, and then knows no topic any more.
+BROKER_ROOM_BYTES: Final = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +47,7 @@ class Service:
     port_names: tuple[str, ...] = ()  # rows of the port table that it listens on
     ports: tuple[int, ...] = ()  # the same, as numbers
     needs: tuple[int, ...] = ()  # ports that must answer before it starts
+    room: tuple[Path, int] | None = None  # bytes that must be free in a folder before it starts
     stop_level: int  # higher levels stop first
     stop_signal: str = "TERM"
     stop_seconds: int = 15  # then it is killed
@@ -140,6 +142,7 @@ def _kafka(home: Home, binaries: Binaries, table: Mapping[str, int]) -> Service:
         environment={},
         port_names=("kafka", "kafka_controller"),
         ports=(table["kafka"], table["kafka_controller"]),
+        room=(home.data / "kafka", BROKER_ROOM_BYTES),
         stop_level=0,
         stop_seconds=40,
         url=f"{LOOPBACK}:{table['kafka']}",
@@ -221,7 +224,7 @@ def _connect(home: Home, settings: Settings, binaries: Binaries, table: Mapping[
         ports=(table["connect"],),
         needs=(table["kafka"],),
         stop_level=2,
-        stop_seconds=30,
+        stop_seconds=12,  # now and then its REST server waits for itself; what it had not committed comes again
         url=settings.connect.url,
     )
 
@@ -285,29 +288,3 @@ def _watchdog(table: Mapping[str, int]) -> Service:
         stop_level=3,
         url=f"http://{LOOPBACK}:{port}/metrics",
     )
-
-
-def config_files(home: Home, settings: Settings, binaries: Binaries) -> dict[str, str]:
-    """The third-party configuration files of <home>/run, by name. None holds a secret."""
-    table = ports(settings.stack)
-    shared = {"host": LOOPBACK, "largest_record": str(MAX_RECORD_BYTES)}
-    kafka = shared | {
-        "port": str(table["kafka"]),
-        "controller_port": str(table["kafka_controller"]),
-        "data": str(home.data / "kafka"),
-    }
-    connect = shared | {
-        "port": str(table["connect"]),
-        "kafka": settings.kafka.bootstrap_servers,
-        "plugins": ",".join(str(folder) for folder in binaries.connect_plugins),
-    }
-    given: dict[str, dict[str, str]] = {
-        "server.properties": kafka,
-        "connect.properties": connect,
-        "postgresql.conf": {},
-    }
-    return {name: _filled(name, values) for name, values in given.items()}
-
-
-def _filled(name: str, values: Mapping[str, str]) -> str:
-    return string.Template((CONFIG_FOLDER / name).read_text()).substitute(values)

@@ -1,13 +1,16 @@
 """Steps that need one another, run as early as they may, side by side.
 
-postgres ──► databases ──► registry, mlflow
-kafka ──► topics                              a failure: nothing new begins, what runs ends, then it is raised
+    postgres ──► databases ──► registry, mlflow
+    kafka ──► topics
+
+After a failure nothing new begins, what waits is told to stop, and then it is raised.
 """
 
 from __future__ import annotations
 
+import queue
+import threading
 from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 
@@ -20,34 +23,50 @@ class Step:
     after: tuple[str, ...] = ()
 
 
-def run_steps(steps: Sequence[Step], *, done: Callable[[str], None] = lambda _name: None) -> None:
-    """Runs every step once, after all that it needs. `done` is told each name, from this thread.
+def run_steps(steps: Sequence[Step], *, stopping: threading.Event | None = None) -> None:
+    """Runs every step once, after all that it needs.
+
+    Args:
+        steps: in any order.
+        stopping: set when one has failed or Ctrl-C was pressed; a step that waits for something looks at it.
 
     Raises:
         ValueError: a need does not exist, or steps wait for each other in a ring.
         Exception: of the first step that failed, when all begun ones have ended.
     """
     _refuse_impossible(steps)
+    stopping = stopping or threading.Event()
     waiting = {step.name: step for step in steps}
     finished: set[str] = set()
-    running: dict[Future[None], str] = {}
+    running = 0
     failure: BaseException | None = None
-    with ThreadPoolExecutor(max_workers=max(1, len(steps))) as pool:
+    ended: queue.SimpleQueue[tuple[str, BaseException | None]] = queue.SimpleQueue()
+    try:
         while running or (waiting and failure is None):
             if failure is None:
                 for step in ready(waiting.values(), finished):
-                    running[pool.submit(step.run)] = step.name
+                    threading.Thread(target=_run, args=(step, ended), daemon=True, name=step.name).start()
                     del waiting[step.name]
-            ended, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in ended:
-                name = running.pop(future)
-                error = future.exception()
-                if error is None:
-                    finished.add(name)
-                    done(name)
+                    running += 1
+            name, error = ended.get()
+            running -= 1
+            finished.add(name)
+            if error is not None:
+                stopping.set()
                 failure = failure or error
+    finally:
+        stopping.set()
     if failure is not None:
         raise failure
+
+
+def _run(step: Step, ended: queue.SimpleQueue[tuple[str, BaseException | None]]) -> None:
+    try:
+        step.run()
+    except BaseException as error:  # noqa: BLE001 - raised where the steps are waited for
+        ended.put((step.name, error))
+    else:
+        ended.put((step.name, None))
 
 
 def ready(waiting: Collection[Step], finished: Collection[str]) -> list[Step]:

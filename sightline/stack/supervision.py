@@ -215,6 +215,7 @@ class Supervisor:
             "environment": dict(service.environment),
             "folder": str(self._home.run),
             "needs": [["127.0.0.1", port] for port in service.needs],
+            "room": [str(service.room[0]), service.room[1]] if service.room else None,
         }
         text = json.dumps(order, indent=1)
         file = self._home.order(service.name)

@@ -16,6 +16,7 @@ when what it applies (schemas, sinks, migrations, demo model, addresses) has cha
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,13 +26,14 @@ from typing import Final
 from contracts.errors import Misconfigured, Transient
 from contracts.settings import Settings
 from sightline.stack import bootstrap, install, storage
+from sightline.stack.config_files import config_files
 from sightline.stack.home import Home, read_env, write_private, write_settings
 from sightline.stack.install import Say
 from sightline.stack.launch_record import starts_of
 from sightline.stack.locks import locked
 from sightline.stack.ports import ports, refuse_held
 from sightline.stack.readiness import is_ready, wait_until_ready
-from sightline.stack.services import Service, config_files, services
+from sightline.stack.services import Service, services
 from sightline.stack.steps import Step, run_steps
 from sightline.stack.supervision import Supervisor, end
 
@@ -79,7 +81,8 @@ def up(settings: Settings, say: Say = print, *, port_base: int | None = None, wo
         supervisor = Supervisor(home)
         with _explained(home):
             _supervise(home, settings, binaries, wanted, supervisor, say)
-            run_steps(_steps(home, settings, binaries, wanted, supervisor, say))
+            stopping = threading.Event()
+            run_steps(_steps(home, settings, binaries, wanted, supervisor, say, stopping), stopping=stopping)
             write_private(home.bootstrapped, bootstrap.inputs_digest(home.settings_file.read_text()))
     return Stack(home=home, settings=settings, services=wanted)
 
@@ -104,7 +107,7 @@ def _settled(home: Home, settings: Settings, *, port_base: int | None, workers: 
             "sightline down first, then up with other ports"
         )
     write_settings(home, settings, os.environ)
-    reread = Settings.load({**os.environ, "SIGHTLINE_STACK__HOME": str(home.folder)})
+    reread = Settings.load(home=home.folder)
     return reread.model_copy(update={"stack": stack})
 
 
@@ -186,6 +189,7 @@ def _steps(
     wanted: Sequence[Service],
     supervisor: Supervisor,
     say: Say,
+    stopping: threading.Event,
 ) -> list[Step]:
     is_bootstrapped = _is_bootstrapped(home)
     prepared: dict[str, Callable[[], None]] = {
@@ -200,7 +204,9 @@ def _steps(
             if starts_of(home, service.name) > 1 and not is_ready(service, settings):
                 supervisor.stop_service(service.name)  # it was dying again and again: it begins anew, without a pause
             supervisor.start_service(service.name)
-            wait_until_ready(service, settings, home)
+            wait_until_ready(service, settings, home, stopping=stopping)
+            if stopping.is_set():
+                return
             say(f"  {service.name:<12} ready   {time.monotonic() - begun:5.1f} s   {service.purpose}")
 
         after = () if is_bootstrapped else _AFTER.get(service.name.partition("-")[0], ())

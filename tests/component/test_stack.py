@@ -58,12 +58,14 @@ def test_a_second_up_starts_nothing_and_changes_nothing(own: Settings):
     assert Home(own.stack.home).settings_file.read_text() == settings_file
 
 
-@pytest.mark.parametrize("name", ["postgres", "kafka", "s3", "registry", "connect", "mlflow", "stream-0", "watchdog"])
-def test_a_service_that_is_killed_is_started_again(own: Settings, name: str):
-    before = pids(own)[name]
-    psutil.Process(before).kill()
-    eventually(lambda: pids(own).get(name) not in {None, before}, seconds=30)
-    eventually(lambda: is_well(own), seconds=180, every=1)
+def test_services_that_are_killed_are_started_again_and_find_each_other(own: Settings):
+    before = pids(own)
+    assert set(before) == THIRD_PARTY | {"stream-0", "watchdog"}
+    for pid in before.values():
+        psutil.Process(pid).kill()
+    eventually(lambda: set(pids(own)) == set(before) and not set(pids(own).values()) & set(before.values()), seconds=60)
+    eventually(lambda: is_well(own), seconds=240, every=2)
+    assert all(row["restarts"] >= 1 for row in services(own).values())
 
 
 def test_status_of_a_stack_without_one_service_says_so(own: Settings):
@@ -126,7 +128,7 @@ def test_a_stack_that_is_down_moves_to_other_ports_with_its_data(own: Settings):
     sightline(own.stack.home, "down")
     base = free_port_base()
     sightline(own.stack.home, "up", "--port-base", str(base))
-    moved = Settings.load(environment(own.stack.home))
+    moved = Settings.load(home=own.stack.home)
     assert moved.kafka.bootstrap_servers == f"127.0.0.1:{base + 92}"
     assert is_well(own)
     assert "sightline down first" in sightline(own.stack.home, "up", "--port-base", str(base + 200), code=78)

@@ -14,10 +14,11 @@ from contracts.settings import PREFIX, PostgresSettings, S3Settings, Settings, S
 from contracts.topics import MAX_RECORD_BYTES, SINKS
 from sightline.stack import versions
 from sightline.stack.bootstrap import _APPLIED, DEMO_MODEL, ROOT
+from sightline.stack.config_files import config_files
 from sightline.stack.home import Home, write_settings
 from sightline.stack.install import JAVA_FOLDER, Binaries
 from sightline.stack.ports import TABLE, ports
-from sightline.stack.services import Service, config_files, services
+from sightline.stack.services import Service, services
 from sightline.stack.supervision import Supervisor
 
 SECRETS = ("a-secret-of-postgres", "a-secret-of-s3")
@@ -69,7 +70,7 @@ def test_every_setting_given_to_our_services_is_a_known_one(
 def test_what_up_writes_is_read_back_as_the_same_ports(home: Home):
     stack = StackSettings(home=home.folder, port_base=23456, ports={"kafka": 30000}, stream_workers=2)
     write_settings(home, Settings(stack=stack), {})
-    loaded = Settings.load({f"{PREFIX}STACK__HOME": str(home.folder)})
+    loaded = Settings.load(home=home.folder)
     assert ports(loaded.stack) == ports(stack)
     assert (loaded.kafka.bootstrap_servers, loaded.stack.stream_workers) == ("127.0.0.1:30000", 2)
     assert loaded.postgres.port == 23456 + 54

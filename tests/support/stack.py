@@ -84,7 +84,7 @@ def free_port_base() -> int:
 
 def settings_of(home: Path) -> Settings:
     """What a command of this home reads."""
-    return Settings.load(environment(home)) if not _foreign() else _refuse()
+    return Settings.load(home=home) if not _foreign() else _refuse()
 
 
 def environment(home: Path) -> dict[str, str]:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import psycopg
+import psycopg.conninfo
 import pytest
 
 from contracts.errors import Misconfigured
@@ -71,3 +73,24 @@ def test_no_secret_is_shown_when_the_tree_is_printed(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("SIGHTLINE_S3__SECRET_KEY", "hunter3")
     settings = Settings.load()
     assert "hunter" not in repr(settings) + settings.model_dump_json()
+
+
+@pytest.mark.parametrize("password", ["pa ss'word", "x host=evil", "back\\slash", ""])
+def test_a_password_reaches_postgres_as_it_is_and_changes_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, password: str
+) -> None:
+    monkeypatch.setenv("SIGHTLINE_POSTGRES__PASSWORD", password)
+    parsed = psycopg.conninfo.conninfo_to_dict(Settings.load().postgres.conninfo)
+    assert (parsed.get("password", ""), parsed["host"], parsed["application_name"]) == (
+        password,
+        "127.0.0.1",
+        "sightline",
+    )
+
+
+def test_a_home_that_is_given_is_the_one_that_is_read(tmp_path: Path) -> None:
+    home = tmp_path / "elsewhere"
+    home.mkdir()
+    (home / "settings.env").write_text("SIGHTLINE_STREAM__BATCH_SIZE=7\n")
+    settings = Settings.load(home=home)
+    assert (settings.stream.batch_size, settings.stack.home) == (7, home)

@@ -46,10 +46,17 @@ def test_after_a_failure_nothing_new_begins_and_what_runs_ends_first():
     assert order == ["slow"]
 
 
-def test_done_is_told_once_for_each():
-    told: list[str] = []
-    run_steps([Step(name="a", run=int), Step(name="b", run=int, after=("a",))], done=told.append)  # type: ignore[arg-type]
-    assert told == ["a", "b"]
+def test_a_failure_tells_what_waits_to_stop():
+    stopping = threading.Event()
+
+    def fail() -> None:
+        raise OSError("no")
+
+    seen: list[bool] = []
+    steps = [Step(name="fail", run=fail), Step(name="wait", run=lambda: seen.append(stopping.wait(10)))]
+    with pytest.raises(OSError, match="no"):
+        run_steps(steps, stopping=stopping)
+    assert seen == [True]
 
 
 @pytest.mark.parametrize("after", [("b",), ("nobody",)])

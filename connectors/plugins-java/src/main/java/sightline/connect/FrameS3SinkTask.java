@@ -2,7 +2,10 @@ package sightline.connect;
 
 import java.util.Collection;
 import java.util.Map;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
@@ -44,6 +47,8 @@ public class FrameS3SinkTask extends SinkTask {
     private static final long LAST_PUTS_MS = 1_000;
 
     private final Uploads uploads = new Uploads();
+    /** The last upload of each key in flight: a record of the same key waits for it, so that the first one wins. */
+    private final Map<String, CompletableFuture<Void>> lastOfKey = new ConcurrentHashMap<>();
     private final CountDownLatch stopping = new CountDownLatch(1);
     private final AtomicInteger triedAgain = new AtomicInteger();
     private final Outage outage = new Outage(LOG, "store");
@@ -95,13 +100,34 @@ public class FrameS3SinkTask extends SinkTask {
         int size = Math.min(frame.image().length, ValidityRule.MAX_IMAGE_BYTES);
         makeRoom(size);
         uploads.add(record, upload);
+        CompletableFuture<Void> done = new CompletableFuture<>();
+        CompletableFuture<Void> before = lastOfKey.put(frame.key(), done);
         pool.execute(() -> {
             try {
-                store(frame, upload);
+                if (isAfter(before)) {
+                    store(frame, upload);
+                }
             } finally {
+                lastOfKey.remove(frame.key(), done);
+                done.complete(null);
                 room.release(size);
             }
         });
+    }
+
+    /** Waits for an earlier record of the same key. It is ahead in the pool's queue, so it always comes to its end. */
+    private static boolean isAfter(CompletableFuture<Void> before) {
+        try {
+            if (before != null) {
+                before.get();
+            }
+            return true;
+        } catch (InterruptedException error) {
+            Thread.currentThread().interrupt();
+            return false;
+        } catch (ExecutionException error) {
+            throw new IllegalStateException("never completed with an error", error);
+        }
     }
 
     private void makeRoom(int size) {

@@ -27,27 +27,30 @@ import software.amazon.awssdk.services.s3.model.S3Exception;
  * Puts frames into one bucket; the first stored wins.
  *
  * <pre>
- * put ──► 200                       stored
- *     ──► 412 ─► head ─► same bytes stored already
- *                     ─► other      Violation       a bad record
- *                     ─► none       half an object, put over at the second time
- *     ──► 400, 413                  Violation       a bad record, save for the codes that speak of the request's way
- *     ──► anything else             StoreAway       try again
+ * put if new ──► 200                            stored
+ *            ──► 412, or the connection broke
+ *                  ─► head ─► the same bytes    stored already
+ *                          ─► other bytes       Violation, a bad record
+ *                          ─► no object         StoreAway; at the second time put over, see putOver
+ *            ──► 413, or 400 with a code that speaks of the object      Violation, a bad record
+ *            ──► anything else                  StoreAway: try again
  * </pre>
  */
 final class FrameStore implements AutoCloseable {
 
-    /** Codes of status 400 that say something about the way, the clock or the settings, not about the object. */
-    private static final Set<String> NOT_THE_RECORD = Set.of(
-            "AuthorizationHeaderMalformed", "BadDigest", "ExpiredToken", "IncompleteBody", "InvalidBucketName",
-            "InvalidDigest", "InvalidToken", "RequestTimeout", "XAmzContentSHA256Mismatch");
+    /**
+     * Codes of status 400 that speak of the object itself. Whatever else a store answers with 400 (a full quota, a
+     * clock, a setting) is waited for: a good record must not be refused for it.
+     */
+    private static final Set<String> OF_THE_RECORD = Set.of(
+            "EntityTooLarge", "EntityTooSmall", "KeyTooLong", "KeyTooLongError", "MetadataTooLarge");
 
     private static final Duration CONNECT = Duration.ofSeconds(5);
 
     private static final Logger LOG = LoggerFactory.getLogger(FrameStore.class);
 
-    /** Keys for which a 412 was followed by a 404. */
-    private final Set<String> halves = ConcurrentHashMap.newKeySet();
+    /** Keys whose conditional put failed once although there is no object. */
+    private final Set<String> doubtful = ConcurrentHashMap.newKeySet();
     private final S3Client client;
     private final String bucket;
 
@@ -88,10 +91,16 @@ final class FrameStore implements AutoCloseable {
     void put(Frame frame) throws StoreAway {
         try {
             put(frame, true);
+            doubtful.remove(frame.key());
         } catch (S3Exception error) {
-            handle(frame, error);
+            if (error.statusCode() == 412) {
+                compare(frame, error);
+            } else {
+                refuse(frame, error);
+            }
         } catch (SdkException error) {
-            throw away(error);
+            // A store that answers 412 before it has read a large body cuts the connection, and the answer is lost.
+            compare(frame, error);
         }
     }
 
@@ -109,30 +118,30 @@ final class FrameStore implements AutoCloseable {
                 () -> new ByteArrayInputStream(frame.image()), frame.image().length, frame.contentType()));
     }
 
-    private void handle(Frame frame, S3Exception error) throws StoreAway {
+    private static void refuse(Frame frame, S3Exception error) throws StoreAway {
         int status = error.statusCode();
-        if (status == 412) {
-            compare(frame);
-        } else if (status == 413 || status == 400 && isOfTheRecord(codeOf(error))) {
+        if (status == 413 || status == 400 && OF_THE_RECORD.contains(codeOf(error))) {
             throw new Violation("store_refused", frame.key() + ": " + textOf(error));
-        } else if (status == 400 && !ValidityRule.sha256(frame.image()).equals(frame.sha256())) {
+        }
+        if (status == 400 && !ValidityRule.sha256(frame.image()).equals(frame.sha256())) {
             // Without ValidRecord before it, the sink is the first to look at the bytes.
             throw new Violation("sha256_mismatch", "sha256 is not that of the image's bytes");
-        } else {
-            throw away(error);
         }
+        throw away(error);
     }
 
-    private void compare(Frame frame) throws StoreAway {
+    /** Returns when the store has these bytes under this key. */
+    private void compare(Frame frame, SdkException why) throws StoreAway {
         HeadObjectResponse stored;
         try {
             stored = client.headObject(head -> head.bucket(bucket).key(frame.key()));
-        } catch (NoSuchKeyException error) {
-            replaceHalf(frame, error);
+        } catch (NoSuchKeyException none) {
+            putOver(frame, why);
             return;
         } catch (SdkException error) {
-            throw away(error);
+            throw away(why);
         }
+        doubtful.remove(frame.key());
         String sha256 = stored.metadata().getOrDefault("sha256", "unknown");
         if (!sha256.equals(frame.sha256()) || stored.contentLength() != frame.image().length) {
             throw new Violation("object_conflict", "object exists with another sha256: " + frame.key() + " has "
@@ -142,31 +151,26 @@ final class FrameStore implements AutoCloseable {
     }
 
     /**
-     * The store says that the object exists, and that it does not. Once, that is an object deleted in between. Twice,
-     * it is half an object: versitygw with its metadata in a folder of their own, killed before the object's name was
-     * there, refuses every conditional put of that key for ever. There are no bytes to lose, so it is put over.
+     * A conditional put failed, and there is no object. Once, that is an object deleted in between, or an ordinary
+     * loss of the connection. Twice, it is half an object: versitygw with its metadata in a folder of their own,
+     * killed before the object's name was there, refuses every conditional put of that key for ever. There is nothing
+     * to lose under the key, so it is put without the condition.
      */
-    private void replaceHalf(Frame frame, NoSuchKeyException error) throws StoreAway {
-        if (halves.add(frame.key())) {
-            throw new StoreAway("the store says both that " + frame.key() + " exists and that it does not", error);
+    private void putOver(Frame frame, SdkException why) throws StoreAway {
+        if (doubtful.add(frame.key())) {
+            throw away(why);
         }
         try {
             put(frame, false);
-        } catch (SdkException again) {
-            throw away(again);
+        } catch (SdkException error) {
+            throw away(error);
         }
-        halves.remove(frame.key());
-        LOG.warn("event=half_object_replaced key={}", frame.key());
-    }
-
-    /** No code at all: the 400 is a proxy's, not the store's. */
-    private static boolean isOfTheRecord(String code) {
-        return !code.isEmpty() && !NOT_THE_RECORD.contains(code);
+        doubtful.remove(frame.key());
+        LOG.warn("event=half_object_replaced key={} reason=\"{}\"", frame.key(), textOf(why));
     }
 
     private static StoreAway away(SdkException error) {
-        String reason = error instanceof S3Exception answer ? textOf(answer) : String.valueOf(error.getMessage());
-        return new StoreAway(reason, error);
+        return new StoreAway(textOf(error), error);
     }
 
     private static String codeOf(S3Exception error) {
@@ -174,9 +178,12 @@ final class FrameStore implements AutoCloseable {
         return code == null ? "" : code;
     }
 
-    private static String textOf(S3Exception error) {
-        String detail = error.awsErrorDetails() == null ? null : error.awsErrorDetails().errorMessage();
-        return "HTTP " + error.statusCode() + " " + codeOf(error) + (detail == null ? "" : " (" + detail + ")");
+    private static String textOf(SdkException error) {
+        if (!(error instanceof S3Exception answer)) {
+            return String.valueOf(error.getMessage());
+        }
+        String detail = answer.awsErrorDetails() == null ? null : answer.awsErrorDetails().errorMessage();
+        return "HTTP " + answer.statusCode() + " " + codeOf(answer) + (detail == null ? "" : " (" + detail + ")");
     }
 
     @Override

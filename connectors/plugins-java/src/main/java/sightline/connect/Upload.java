@@ -26,6 +26,7 @@ final class Upload {
     private SinkRecord record;
     private Throwable reason;
     private Future<Void> deadLetter;
+    private boolean isDeadLetterWritten;
     private volatile boolean isAbandoned;
     private volatile State state = State.WAITING;
 
@@ -64,7 +65,7 @@ final class Upload {
 
     /** Whether nothing remains to be done: the offset may be committed. */
     boolean isDone() {
-        return state == State.STORED || deadLetter != null && deadLetter.isDone();
+        return state == State.STORED || isDeadLetterWritten;
     }
 
     /**
@@ -83,6 +84,7 @@ final class Upload {
         if (deadLetter != null && deadLetter.isDone()) {
             try {
                 deadLetter.get();
+                isDeadLetterWritten = true;
             } catch (ExecutionException error) {
                 throw new ConnectException("the dead letter of offset " + offset + " was not written", error);
             } catch (InterruptedException error) {

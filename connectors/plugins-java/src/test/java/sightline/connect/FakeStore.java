@@ -22,7 +22,7 @@ final class FakeStore implements AutoCloseable {
 
     record Stored(byte[] bytes, Map<String, String> headers) {}
 
-    /** What to answer instead of doing the work. */
+    /** What to answer instead of doing the work; status 0 cuts the connection. */
     record Failure(int status, String code) {}
 
     final Map<String, Stored> objects = new ConcurrentHashMap<>();
@@ -84,6 +84,9 @@ final class FakeStore implements AutoCloseable {
         }
         if (failure == null && objects.putIfAbsent(key, new Stored(body, headersOf(exchange))) != null) {
             failure = new Failure(412, "PreconditionFailed");
+        }
+        if (failure != null && failure.status() == 0) {
+            throw new IOException("the connection is cut");
         }
         byte[] answer = failure == null ? new byte[0] : errorText(failure).getBytes(StandardCharsets.UTF_8);
         exchange.sendResponseHeaders(failure == null ? 200 : failure.status(), answer.length == 0 ? -1 : answer.length);

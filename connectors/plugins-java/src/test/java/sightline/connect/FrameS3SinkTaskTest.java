@@ -141,6 +141,21 @@ class FrameS3SinkTaskTest {
     }
 
     @Test
+    void an_answer_lost_with_its_connection_is_looked_up() {
+        start();
+        task.put(frames(0, 2));
+        awaitCommittable(2);
+        task.close(Set.of(PARTITION));
+        store.failing = key -> new FakeStore.Failure(0, "");
+        Map<String, Object> other = Records.frame(1, new byte[] {9});
+        task.put(List.of(Records.frameRecord(0, IMAGE), Records.sinkRecord(1, Records.struct("frames", other))));
+        awaitCommittable(2);
+        assertEquals(1, letters.size());
+        assertTrue(letters.get(0).reason().startsWith("object_conflict: "), letters.toString());
+        assertEquals(List.of(), store.unconditional);
+    }
+
+    @Test
     void an_object_deleted_between_put_and_comparison_is_put_again_as_a_new_one() {
         store.halves.add(Records.keyOf(0));
         store.failing = key -> {
@@ -198,9 +213,22 @@ class FrameS3SinkTaskTest {
         assertArrayEquals(IMAGE, store.objects.get(Records.keyOf(0)).bytes());
     }
 
+    @Test
+    void of_two_records_with_one_key_in_one_batch_the_first_wins_even_when_its_put_is_slower() {
+        AtomicInteger tries = new AtomicInteger();
+        store.failing = key -> tries.getAndIncrement() == 0 ? new FakeStore.Failure(503, "SlowDown") : null;
+        start();
+        Map<String, Object> other = Records.frame(0, new byte[] {9});
+        task.put(List.of(Records.frameRecord(0, IMAGE), Records.sinkRecord(1, Records.struct("frames", other))));
+        awaitCommittable(2);
+        assertArrayEquals(IMAGE, store.objects.get(Records.keyOf(0)).bytes());
+        assertEquals(List.of(1L), letters.stream().map(Letter::offset).toList());
+    }
+
     @ParameterizedTest
     @CsvSource({"503,SlowDown", "500,InternalError", "429,TooManyRequests", "403,InvalidAccessKeyId",
-        "404,NoSuchBucket", "409,ConditionalRequestConflict", "400,BadDigest", "400,"})
+        "404,NoSuchBucket", "409,ConditionalRequestConflict", "400,BadDigest", "400,",
+        "400,XMinioAdminBucketQuotaExceeded"})
     void a_refusal_that_is_not_the_records_fault_is_no_dead_letter(int status, String code) {
         store.failing = key -> store.puts.size() < 3 ? new FakeStore.Failure(status, code) : null;
         start();
