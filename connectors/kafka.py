@@ -38,6 +38,7 @@ from contracts.topics import (
 Config = dict[str, Any]
 
 ADMIN_TIMEOUT_SECONDS: Final = 15.0
+QUEUED_MEGABYTES: Final = 64
 _MEBIBYTE: Final = 1024 * 1024
 
 # What a library says at error level while a broker restarts belongs into the log of the service, as a warning there.
@@ -76,9 +77,10 @@ _NO_TOPIC: Final = frozenset(
 )
 
 
-def producer_config(settings: Settings, **overrides: Any) -> Config:
+def producer_config(settings: Settings, *, queued_megabytes: int = QUEUED_MEGABYTES, **overrides: Any) -> Config:
     """The settings of every producer; `overrides` are librdkafka's names, as **{"linger.ms": 50}.
 
+    At most `queued_megabytes` wait for the broker.
     A record is given up never: a broker that is away is waited for, and the queue's bound makes the caller wait.
     """
     return {
@@ -88,7 +90,7 @@ def producer_config(settings: Settings, **overrides: Any) -> Config:
         "partitioner": PARTITIONER,
         "compression.type": "none",
         "message.max.bytes": MAX_RECORD_BYTES,
-        "queue.buffering.max.kbytes": settings.cameras.queued_megabytes * 1024,
+        "queue.buffering.max.kbytes": queued_megabytes * 1024,
         "linger.ms": 5,
         "delivery.timeout.ms": 0,  # without limit
         # A broker that comes back may not know its topics for a moment; the default fails what is queued after 30 s.
@@ -97,9 +99,10 @@ def producer_config(settings: Settings, **overrides: Any) -> Config:
     }
 
 
-def make_producer(settings: Settings, **overrides: Any) -> Any:
+def make_producer(settings: Settings, *, queued_megabytes: int = QUEUED_MEGABYTES, **overrides: Any) -> Any:
     """A confluent_kafka.Producer with `producer_config`. Its log lines come out of poll(), so keep calling it."""
-    return Producer(producer_config(settings, **overrides), logger=_LIBRARY_LOG)
+    config = producer_config(settings, queued_megabytes=queued_megabytes, **overrides)
+    return Producer(config, logger=_LIBRARY_LOG)
 
 
 def consumer_config(settings: Settings, group: str, **overrides: Any) -> Config:

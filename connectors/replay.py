@@ -3,7 +3,8 @@
     dead letter ──► its record, or an edited one ──► good now? ──► origin topic, under the record's key
                                                     └─► refused, with the reason: it would only die again
 
-Every consumer writes by upsert, so replaying what is stored already, or replaying twice, changes nothing.
+Every consumer writes by upsert, so replaying what is stored already, or replaying twice, changes nothing. What lost
+against another image of the same frame_id is not sent as it is: it would lose again.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from contracts.topics import CONTRACT_TOPICS
 from contracts.validity import violation
 
 _KEY_FIELDS: Final = {topic.name: topic.key_field for topic in CONTRACT_TOPICS}
+OBJECT_CONFLICT: Final = "object_conflict"  # the S3 sink's code
 _PATIENCE_SECONDS: Final = 60.0
 _FETCH_SECONDS: Final = 15.0
 
@@ -140,12 +142,20 @@ def prepare(
     """The record to send, checked by the rule that every consumer applies.
 
     Raises:
-        Rejected: its origin is not a topic of ours, it still cannot be decoded, or it still breaks the rule.
+        Rejected: its origin is not a topic of ours, it still cannot be decoded, it still breaks the rule, or another
+            image is stored in its place.
         Transient: the registry is away.
     """
     topic = letter.origin_topic
     if topic not in RECORD_TYPES:
         raise Rejected(f"its origin {topic!r} is no topic of ours: it cannot be replayed", code="no_origin")
+    if letter.code == OBJECT_CONFLICT and edit is None:
+        raise Rejected(
+            "another image is stored under its frame_id, and the first stored stays: sent again it would only be refused "
+            "and noted as a conflict again. To store this image too, give it a frame_id and object_key of its own with "
+            "--edit; else leave it",
+            code=OBJECT_CONFLICT,
+        )
     record = _edited(topic, codec, payload, edit)
     value = codec.encode(topic, record) if edit is not None else payload or b""  # refuses wrong types first
     key = letter.key if edit is None else str(record[_KEY_FIELDS[topic] or ""]).encode()

@@ -6,8 +6,8 @@
     close()   flushes, then sessions: closed_at   only when every frame was acknowledged
 
 A frame that was given to the producer is never dropped: a broker that is away is waited for. What was not acknowledged
-when a person gives up is named in the summary, and the session stays open in the records: the audit then judges it up
-to last_acknowledged.
+when a person gives up is named in the summary, and the session stays open in the records, after one last try to write
+how it stands: the audit then judges it up to last_acknowledged.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from contextvars import copy_context
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -41,6 +41,7 @@ log = get_logger(__name__)
 _RETRY_SECONDS: Final = 1.0
 _ASK_SECONDS: Final = 2.0
 _POLL_SECONDS: Final = 0.1
+_LAST_HEARTBEAT_SECONDS: Final = 1.0
 _SOURCE_LENGTH: Final = 2048
 
 Acknowledged = Callable[[str, PipelineError | None], None]
@@ -71,7 +72,9 @@ class Capture:
         self._give_up = give_up or threading.Event()
         self._stop = stop or self._give_up
         # At its usual level the library would repeat our own `broker_went_away` every second.
-        self._producer = producer or make_producer(settings, log_level=2, error_cb=self._on_error)
+        self._producer = producer or make_producer(
+            settings, queued_megabytes=settings.cameras.queued_megabytes, log_level=2, error_cb=self._on_error
+        )
         # Asked only while the session opens: the ids of its schemas never change.
         registry = SchemaRegistry(settings.registry)
         self._own_registry: AbstractContextManager[object] = registry
@@ -182,6 +185,8 @@ class Capture:
                 except PipelineError as error:
                     log.warning("session_not_closed", session_id=self.session_id, reason=str(error))
                     is_closed = False
+            if not is_closed:
+                self._send_last_heartbeat()
             is_closed = is_closed and books.wait(lambda: books.is_settled, self._give_up)
         self._finished.set()
         self._pulse.join()
@@ -261,10 +266,6 @@ class Capture:
 
     def _send_heartbeat(self) -> None:
         """Writes how the session stands. It gives way: to a full queue, to one still owed, to the closing record."""
-
-        def delivered(error: KafkaError | None, _message: Any) -> None:
-            self._ledger.settle(_reason(error, "sending a session record"), is_heartbeat=True)
-
         books = self._ledger
         # Never waits for a lock that is held while the queue is full: this thread is the one that empties it.
         if not self._witness.acquire(blocking=False):
@@ -272,15 +273,35 @@ class Capture:
         try:
             if self._is_ending or books.owed_heartbeats:
                 return
-            payload = self._session_record(None)
-            with books.changed:
-                try:
-                    self._producer.produce(SESSIONS.name, key=self.session_id, value=payload, on_delivery=delivered)
-                except (BufferError, KafkaException):
-                    return
-                books.owe(is_heartbeat=True)
+            with suppress(BufferError, KafkaException):
+                self._produce_heartbeat()
         finally:
             self._witness.release()
+
+    def _send_last_heartbeat(self) -> None:
+        """Before a session is left open: what was acknowledged since the last heartbeat shall be judged too."""
+        books = self._ledger
+        ends = time.monotonic() + _LAST_HEARTBEAT_SECONDS
+        with books.changed:
+            while (left := ends - time.monotonic()) > 0:
+                try:
+                    self._produce_heartbeat()
+                except BufferError:
+                    books.changed.wait(min(_POLL_SECONDS, left))
+                except KafkaException:
+                    return
+                else:
+                    books.changed.wait_for(lambda: not books.owed_heartbeats, left)
+                    return
+
+    def _produce_heartbeat(self) -> None:
+        def delivered(error: KafkaError | None, _message: Any) -> None:
+            self._ledger.settle(_reason(error, "sending a session record"), is_heartbeat=True)
+
+        payload = self._session_record(None)
+        with self._ledger.changed:
+            self._producer.produce(SESSIONS.name, key=self.session_id, value=payload, on_delivery=delivered)
+            self._ledger.owe(is_heartbeat=True)
 
     def _on_error(self, error: KafkaError) -> None:
         """The library's word on the connection. Only what waiting cannot mend counts; the ledger notices the rest."""

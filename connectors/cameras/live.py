@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
@@ -81,8 +81,8 @@ class LiveSource:
             video = self._open()
             try:
                 if video.isOpened():
-                    yield from self._read(video, stop, say)
-                    if stop.is_set() or self._is_finished(video, self._frames - before):
+                    grabbed = yield from self._read(video, stop, say)
+                    if stop.is_set() or self._is_finished(video, grabbed):
                         return
             finally:
                 video.release()
@@ -93,10 +93,15 @@ class LiveSource:
             stop.wait(wait)
             wait = min(2 * wait, LONGEST_WAIT_SECONDS)
 
-    def _read(self, video: VideoCapture, stop: threading.Event, say: Callable[[str], None]) -> Iterator[Captured]:
+    def _read(
+        self, video: VideoCapture, stop: threading.Event, say: Callable[[str], None]
+    ) -> Generator[Captured, None, int]:
+        """Yields until the stream ends; returns how many frames were taken off it, those left out included."""
+        grabbed = 0
         due = self._clock()
         is_first = True
         while not stop.is_set() and video.grab():
+            grabbed += 1
             now = self._clock()
             if now < due:
                 continue
@@ -115,8 +120,9 @@ class LiveSource:
                 captured_at=datetime.now(UTC),
             )
             self._frames += 1
+        return grabbed
 
-    def _is_finished(self, video: VideoCapture, frames: int) -> bool:
+    def _is_finished(self, video: VideoCapture, grabbed: int) -> bool:
         """Whether a video of known length was at its end: an .mp4 behind http is no camera."""
         announced = video.get(cv2.CAP_PROP_FRAME_COUNT)
-        return 0 < announced <= frames
+        return 0 < announced <= grabbed

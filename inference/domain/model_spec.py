@@ -20,6 +20,7 @@ sizes (multiples of 32) and any batch. What this module reads is strict; further
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
@@ -28,6 +29,7 @@ from contracts.errors import Misconfigured
 FORMAT: Final = 1
 FILE_NAME: Final = "model.json"
 MODEL_FILE_NAME: Final = "model.onnx"  # the one name it may have: its digest is the version's identity
+_UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")  # as in contracts.validity
 
 Layout = Literal["NCHW", "NHWC"]
 Colour = Literal["RGB", "BGR"]
@@ -104,13 +106,16 @@ def parse(text: str | bytes) -> ModelSpec:
 
 
 def _classes(root: _Reader) -> tuple[str, ...]:
-    """The class names; the bound on their length is the contract's bound on a prediction's label."""
+    """The class names, bound by the rule for a prediction's labels: a detection of another would be refused."""
     classes = root.value("classes", list)
     if not classes or len(set(map(str, classes))) != len(classes):
         raise Misconfigured(f"classes in {FILE_NAME} must be a list of different names")
-    for name in classes:
-        if not isinstance(name, str) or not 1 <= len(name) <= 128 or "\x00" in name:
-            raise Misconfigured(f"classes in {FILE_NAME}: {name!r} is not a name of 1 to 128 characters")
+    for index, name in enumerate(classes):
+        if not isinstance(name, str) or not 1 <= len(name) <= 128 or _UNSTORABLE.search(name):
+            raise Misconfigured(
+                f"classes[{index}] in {FILE_NAME} is {str(name)[:80]!r}: give it a name of 1 to 128 characters, without "
+                "NUL or half a surrogate pair"
+            )
     return tuple(classes)
 
 

@@ -18,7 +18,7 @@ from contracts.logs import get_logger
 from contracts.settings import Settings
 from inference.registry.mlflow_client import NotFound, connect, translated, version_of_alias
 from inference.registry.model_version import ModelVersion, of_folder
-from inference.registry.resolve import DIGEST_TAG, LICENCE_TAG
+from inference.registry.resolve import DIGEST_TAG, LICENCE_TAG, SPEC_DIGEST_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -143,7 +143,12 @@ def _register(client: MlflowClient, model: ModelVersion, folder: Path) -> str:
         model.name,
         source=f"{run.info.artifact_uri}/{_ARTIFACTS}",
         run_id=run.info.run_id,
-        tags={DIGEST_TAG: model.digest, LICENCE_TAG: model.licence, SOURCE_TAG: BOOTSTRAP},
+        tags={
+            DIGEST_TAG: model.digest,
+            SPEC_DIGEST_TAG: model.spec_digest,
+            LICENCE_TAG: model.licence,
+            SOURCE_TAG: BOOTSTRAP,
+        },
     )
     client.set_terminated(run.info.run_id)
     return str(version.version)

@@ -1,6 +1,6 @@
 """The stream worker's process: `python -m inference.stream`.
 
-settings ─► champion (waited for) ─► consumer, producer ─► Worker.run ─► drained ─► exit
+settings ─► champion, schemas (waited for) ─► consumer, producer ─► Worker.run ─► drained ─► exit
 
 Exit codes: 0 told to stop · 75 start again · 78 a person must change a setting.
 """
@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeVar
 
 from connectors.kafka import make_consumer, make_producer
 from connectors.schema_registry import SchemaRegistry
@@ -21,6 +21,7 @@ from connectors.serialisation import Codec
 from contracts import logs
 from contracts.errors import PipelineError, Transient
 from contracts.settings import Settings
+from contracts.topics import FRAMES, MAX_DEAD_LETTER_BYTES, PREDICTIONS
 from inference.stream.champion import Champion, load_champion
 from inference.stream.intake import Intake
 from inference.stream.library_log import LIBRARY, Sparingly
@@ -36,6 +37,8 @@ _MEBIBYTE: Final = 1024 * 1024
 _LONGEST_WAIT_SECONDS: Final = 10.0
 
 _log = logs.get_logger(__name__)
+
+T = TypeVar("T")
 
 
 def main() -> int:
@@ -68,10 +71,14 @@ def run(settings: Settings, stopping: threading.Event) -> None:
     metrics = Metrics()
     server = metrics.serve(settings.stream.metrics_port) if settings.stream.metrics_port else None
     try:
-        champion = _wait_for(lambda: load_champion(settings), stopping)
+        champion = _wait_for("champion_awaited", lambda: load_champion(settings), stopping)
         if champion is not None:
             try:
-                _serve(settings, champion, metrics, stopping)
+                with SchemaRegistry(settings.registry) as registry:
+                    # Before the first frame: with a registry that is none, every frame would look like a bad record.
+                    codec = _wait_for("schemas_awaited", lambda: _prepared(Codec(registry)), stopping)
+                    if codec is not None:
+                        _serve(settings, champion, codec, metrics, stopping)
             finally:
                 champion.close()
     finally:
@@ -80,17 +87,21 @@ def run(settings: Settings, stopping: threading.Event) -> None:
             server.server_close()
 
 
-def _serve(settings: Settings, champion: Champion, metrics: Metrics, stopping: threading.Event) -> None:
+def _prepared(codec: Codec) -> Codec:
+    codec.prepare(FRAMES.name, PREDICTIONS.name)
+    return codec
+
+
+def _serve(settings: Settings, champion: Champion, codec: Codec, metrics: Metrics, stopping: threading.Event) -> None:
     """Wires the parts and runs them."""
     stream = settings.stream
     model = champion.current
     metrics.model_info.labels(model.version.name, model.version.version, model.version.digest, model.engine.name).set(1)
     # Half of what may be queued lies with the client, fetched ahead; the other half is in our hands.
     half = stream.queued_megabytes * _MEBIBYTE // 2
-    registry = SchemaRegistry(settings.registry)
-    codec = Codec(registry)
     abandoned = threading.Event()
-    producer = make_producer(settings)
+    # A dead letter is the refused record and the reason: room for the largest.
+    producer = make_producer(settings, **{"message.max.bytes": MAX_DEAD_LETTER_BYTES})
     worker = Worker(producer, in_flight_limit=half, metrics=metrics)
     consumer = make_consumer(
         settings,
@@ -120,20 +131,19 @@ def _serve(settings: Settings, champion: Champion, metrics: Metrics, stopping: t
     finally:
         is_idle = stages.stop(within_seconds=_STAGES_SECONDS)
         consumer.close()
-        registry.close()
     if not is_idle:
         # An engine in the middle of a long inference cannot be interrupted; Python would wait for it at exit.
         _leave("the engine is still busy")
 
 
-def _wait_for(load: Callable[[], Champion], stopping: threading.Event) -> Champion | None:
-    """The champion, however long MLflow is away or has none; None when told to stop meanwhile."""
+def _wait_for(event: str, load: Callable[[], T], stopping: threading.Event) -> T | None:
+    """What `load` gives, however long what it asks is away; None when told to stop meanwhile."""
     wait = 1.0
     while not stopping.is_set():
         try:
             return load()
         except Transient as error:
-            _log.warning("champion_awaited", reason=str(error), seconds=wait)
+            _log.warning(event, reason=str(error), seconds=wait)
             stopping.wait(wait)
             wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
     return None

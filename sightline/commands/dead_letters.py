@@ -86,7 +86,10 @@ def replay(
     edit: Annotated[Path | None, typer.Option(help="JSON file with the corrected fields, for one ID.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Sends records once more to the topic they came from, so that every consumer sees them. Harmless when repeated."""
+    """Sends records once more to the topic they came from, so that every consumer sees them. Harmless when repeated.
+
+    What would be refused again stays: also the loser of an object_conflict, which --edit can give a frame_id of its own.
+    """
     from connectors.dead_letters import find
     from connectors.replay import load_edit
     from connectors.replay import replay as replayed

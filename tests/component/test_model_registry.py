@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from contracts.errors import Misconfigured, Transient
 from contracts.settings import MlflowSettings, Settings, StreamSettings
 from inference.registry.bootstrap import ensure_champion
 from inference.registry.mlflow_client import connect
-from inference.registry.resolve import resolve
+from inference.registry.resolve import SPEC_DIGEST_TAG, resolve
 from tests.unit.test_model_spec import a_document
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own imports warn
@@ -102,6 +104,59 @@ def test_a_damaged_cache_is_not_served(settings: Settings, tmp_path: Path) -> No
     assert (mended / "model.onnx").read_bytes() == b"a model"
 
 
+def test_a_damaged_specification_is_not_served(settings: Settings, tmp_path: Path) -> None:
+    ensure_champion(settings, a_model_folder(tmp_path / "model"))
+    folder = resolve(settings, "champion").folder
+    assert folder is not None
+    whole = (folder / "model.json").read_bytes()
+    for damaged in (whole.replace(b"0.25", b"0.01"), whole[:40]):
+        (folder / "model.json").write_bytes(damaged)
+        with pytest.raises(Transient):
+            resolve(without_mlflow(settings), "champion")
+        assert resolve(settings, "champion").folder == folder
+        assert (folder / "model.json").read_bytes() == whole
+
+
+def test_a_version_whose_specification_was_never_written_down_is_served(settings: Settings, tmp_path: Path) -> None:
+    ensure_champion(settings, a_model_folder(tmp_path / "model"))
+    connect(settings).delete_model_version_tag(settings.mlflow.model_name, "1", SPEC_DIGEST_TAG)
+    known = resolve(settings, "champion")
+    assert known.spec_digest == ""
+    assert resolve(without_mlflow(settings), "champion") == known
+
+
+def test_a_champion_that_cannot_be_remembered_serves_all_the_same(settings: Settings, tmp_path: Path) -> None:
+    ensure_champion(settings, a_model_folder(tmp_path / "model"))
+    cache = settings.stream.cache_folder / settings.mlflow.model_name
+    (cache / "champion.json" / "in the way").mkdir(parents=True)
+    assert resolve(settings, "champion").version == "1"
+    assert sorted(path.name for path in cache.glob(".*")) == []
+
+
+def test_a_cache_that_cannot_be_written_is_worth_waiting_for_and_says_what_to_do(
+    settings: Settings, tmp_path: Path
+) -> None:
+    ensure_champion(settings, a_model_folder(tmp_path / "model"))
+    settings.stream.cache_folder.write_text("a file in the way")
+    with pytest.raises(Transient, match=r"make room.*SIGHTLINE_STREAM__CACHE_FOLDER"):
+        resolve(settings, "champion")
+
+
+def test_the_last_champion_serves_while_the_disk_has_no_room_for_the_next(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    ensure_champion(settings, a_model_folder(tmp_path / "old"))
+    last = resolve(settings, "champion")
+    ensure_champion(settings, a_model_folder(tmp_path / "new", b"better"))
+    with monkeypatch.context() as disk:
+        disk.setattr(Path, "rename", full)
+        assert resolve(settings, "champion") == last
+    assert resolve(settings, "champion").version == "2"
+
+
 def test_an_alias_that_nobody_gave_is_worth_waiting_for(settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(Transient, match="has the alias champion yet"):
         resolve(settings, "champion")
@@ -116,6 +171,13 @@ def test_files_that_are_not_what_the_digest_says_are_refused(settings: Settings,
     with pytest.raises(Misconfigured, match="deliver the model again"):
         resolve(settings, "champion")
     assert not list(settings.stream.cache_folder.rglob("model.onnx"))
+
+
+def test_a_specification_that_is_not_what_its_digest_says_is_refused(settings: Settings, tmp_path: Path) -> None:
+    ensure_champion(settings, a_model_folder(tmp_path / "model"))
+    connect(settings).set_model_version_tag(settings.mlflow.model_name, "1", SPEC_DIGEST_TAG, "f" * 64)
+    with pytest.raises(Misconfigured, match=r"model\.json.*deliver the model again"):
+        resolve(settings, "champion")
 
 
 def test_a_folder_without_a_model_is_misconfigured(settings: Settings, tmp_path: Path) -> None:

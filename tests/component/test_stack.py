@@ -18,7 +18,7 @@ from contracts.settings import Settings
 from sightline.stack.home import Home
 from sightline.stack.supervision import Supervisor
 from tests.support.command_line import succeed
-from tests.support.stack import a_home, environment, free_port_base, running_stack, sightline
+from tests.support.stack import a_home, free_port_base, running_stack, sightline
 from tests.support.waiting import eventually
 
 THIRD_PARTY = {"postgres", "kafka", "s3", "registry", "connect", "mlflow"}

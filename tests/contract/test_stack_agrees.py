@@ -12,7 +12,6 @@ from pydantic import SecretStr
 
 from contracts.settings import PREFIX, PostgresSettings, S3Settings, Settings, StackSettings
 from contracts.topics import MAX_RECORD_BYTES, SINKS
-from sightline.stack import versions
 from sightline.stack.bootstrap import _APPLIED, DEMO_MODEL, ROOT
 from sightline.stack.config_files import config_files
 from sightline.stack.home import Home, write_settings
@@ -147,7 +146,6 @@ def test_no_pom_repeats_a_version():
     for pom in JAVA_FOLDER.glob("*/pom.xml"):
         found = re.findall(r"<version>([^<]*)</version>", pom.read_text())
         assert {version for version in found if not version.startswith("${")} == {"1"}
-    assert versions.KAFKA in json.dumps(vars(versions), default=str)
 
 
 def test_what_the_bootstrap_applies_exists():

@@ -7,7 +7,6 @@ said(stack, "kafka", since=mark)       what its log says since then
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -60,8 +59,3 @@ def said(stack: Settings, name: str, *, since: int) -> str:
     with log.open("rb") as file:
         file.seek(since)
         return file.read().decode(errors="replace")
-
-
-def starts(stack: Settings, name: str) -> int:
-    """How often it was started since the last `up`."""
-    return int(json.loads(Home(stack.stack.home).lives(name).read_text())["starts"])

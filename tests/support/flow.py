@@ -66,6 +66,7 @@ class Flow:
         self._began_at: float | None = None
         self._ended_at: float | None = None
         self._ended: datetime | None = None
+        self._recovery: float | None = None
 
     def start(self) -> None:
         """Starts the camera, and waits for the first frame at the far end."""
@@ -95,11 +96,14 @@ class Flow:
         eventually(is_stored, seconds=seconds, every=0.2)
 
     def recover(self) -> float:
-        """Waits for the first frame after the fault; seconds from its end."""
+        """Waits for the first frame after the fault; seconds from its end. Asked again it tells the same."""
+        if self._recovery is not None:
+            return self._recovery
         assert self._ended is not None, "the test did not say when the fault ended"
         assert self._ended_at is not None
         self.wait_for_a_frame(self._ended, seconds=RECOVERY_SECONDS)
-        return time.monotonic() - self._ended_at
+        self._recovery = time.monotonic() - self._ended_at
+        return self._recovery
 
     @property
     def fault_seconds(self) -> float:

@@ -3,8 +3,7 @@
     with toxiproxy() as network:
         way = network.lead_to(5432)              a port that leads there
         with way.cut(): ...                      bytes vanish, connections stay open; afterwards they are closed
-        with way.refused(): ...                  nobody listens
-        with way.slow(latency_ms=500): ...
+        with way.slow(latency_ms=500, kilobytes_per_second=20): ...
 
 The program is built once into the cache, as sightline/stack/install.py builds versitygw.
 """
@@ -52,15 +51,6 @@ class Way:
             yield
 
     @contextmanager
-    def refused(self) -> Iterator[None]:
-        """What is open is closed, and nobody listens."""
-        self._set(enabled=False)
-        try:
-            yield
-        finally:
-            self._set(enabled=True)
-
-    @contextmanager
     def slow(self, *, latency_ms: int, kilobytes_per_second: int) -> Iterator[None]:
         """Every answer comes late, and each connection takes few bytes."""
         with (
@@ -77,9 +67,6 @@ class Way:
             yield
         finally:
             self.api.delete(f"/proxies/{self.name}/toxics/{name}").raise_for_status()
-
-    def _set(self, *, enabled: bool) -> None:
-        self._post(f"/{self.name}", enabled=enabled)
 
     def _post(self, path: str, **body: Any) -> None:
         self.api.post(f"/proxies{path}", json=body).raise_for_status()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from inference.persistence.audit.evidence import Verified
 from inference.persistence.audit.judging import judge
-from inference.persistence.audit.verdicts import Evidence, Expiration, Letter, Report, SessionVerdict, Witness
+from inference.persistence.audit.verdicts import Evidence, Expiration, Letter, News, Report, SessionVerdict, Witness
 from inference.persistence.objects import Digest
 
 NOW = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)
@@ -68,11 +68,12 @@ def judged(
     verdict = judge(
         witness,
         rows,
-        find_letters=lambda sequence, _frame_id: (letters or {}).get(sequence, []),
+        find_letters=lambda sequence, _row: (letters or {}).get(sequence, []),
         expirations=[Expiration(first_sequence=first, last_sequence=last) for first, last in expired],
         now=NOW,
     )
-    assert sum(getattr(verdict, name) for name in COUNTS) == witness.acknowledged
+    gaps = sum(named.problem == "closed with a gap" for named in verdict.problems)
+    assert sum(getattr(verdict, name) for name in COUNTS) == witness.acknowledged + gaps
     return verdict
 
 
@@ -218,6 +219,33 @@ def test_a_loss_that_is_provably_old_is_named_while_the_session_goes_on() -> Non
 def test_a_stalled_sink_is_not_taken_for_frames_on_their_way() -> None:
     verdict = judged(in_progress(9), [a_row(n) for n in range(5)])
     assert counts(verdict) == {"stored": 5, "problem_count": 5}
+
+
+def test_a_slow_cameras_frame_is_on_its_way_when_it_was_acknowledged_a_moment_ago() -> None:
+    rows = [a_row(n, captured_at=NOW - timedelta(minutes=5 - n)) for n in range(3)]
+    late = a_row(3, captured_at=NOW - timedelta(minutes=2), found=None)  # captured while the broker was away
+    news = (
+        News(at=NOW - timedelta(seconds=55), last_acknowledged=1),
+        News(at=NOW - timedelta(seconds=31), last_acknowledged=2),
+        News(at=NOW - timedelta(seconds=1), last_acknowledged=4),
+    )
+    witness = in_progress(4, news=news)
+    assert counts(judged(witness, [*rows, late])) == {"stored": 3, "pending": 2}
+    assert counts(judged(witness, [a_row(0)])) == {"stored": 1, "pending": 2, "problem_count": 2}
+    assert counts(judged(in_progress(4), rows)) == {"stored": 3, "problem_count": 2}
+
+
+def test_heartbeats_alone_do_not_keep_a_lost_frame_on_its_way() -> None:
+    news = (News(at=NOW - timedelta(seconds=59), last_acknowledged=4),)
+    assert counts(judged(in_progress(4, news=news), [a_row(n) for n in range(4)])) == {"stored": 4, "problem_count": 1}
+
+
+def test_a_session_that_is_closed_with_a_gap_at_its_end_is_named() -> None:
+    verdict = judged(a_witness(1, captured=4), [a_row(0), a_row(1)])
+    assert problems(verdict) == [(None, None, "closed with a gap")]
+    assert "4 captured, but acknowledged only up to sequence 1" in verdict.problems[0].detail
+    assert (counts(verdict), verdict.is_settled) == ({"stored": 2, "problem_count": 1}, False)
+    assert problems(judged(a_witness(-1, captured=1), [])) == [(None, None, "closed with a gap")]
 
 
 def test_young_frames_of_a_closed_session_are_missing_all_the_same() -> None:

@@ -3,9 +3,10 @@ from __future__ import annotations
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
+from connectors.cameras import capture
 from connectors.kafka import consumer_config, producer_config, translated
 from contracts.errors import Misconfigured, Rejected, Transient
-from contracts.settings import KafkaSettings, Settings
+from contracts.settings import CameraSettings, KafkaSettings, Settings
 from contracts.topics import MAX_IMAGE_BYTES, MAX_RECORD_BYTES
 
 
@@ -53,6 +54,19 @@ def test_a_consumer_fetches_the_largest_image_and_moves_no_offset_by_itself():
     assert config["receive.message.max.bytes"] >= config["fetch.max.bytes"] + 512
     assert config["enable.auto.commit"] is False
     assert config["enable.auto.offset.store"] is False
+
+
+def test_a_producers_queue_is_its_owners_choice_not_the_cameras():
+    settings = Settings(cameras=CameraSettings(queued_megabytes=8))
+    assert producer_config(settings)["queue.buffering.max.kbytes"] == 64 * 1024
+    assert producer_config(settings, queued_megabytes=9)["queue.buffering.max.kbytes"] == 9 * 1024
+
+
+def test_a_cameras_queue_is_as_large_as_its_setting(monkeypatch: pytest.MonkeyPatch):
+    made = []
+    monkeypatch.setattr(capture, "make_producer", lambda _settings, **given: made.append(given))
+    capture.Capture(Settings(cameras=CameraSettings(queued_megabytes=8)), camera_id="c1", source="a test")
+    assert [given["queued_megabytes"] for given in made] == [8]
 
 
 def test_an_override_wins():

@@ -121,6 +121,14 @@ def test_a_finite_video_behind_a_url_ends():
     assert time.waits == []
 
 
+def test_a_finite_video_behind_a_url_ends_also_when_a_rate_leaves_frames_out():
+    time = Time()
+    stop = Stop(time, after_waits=1)
+    found = list(a_source(time, [Video(time, 50, announced=50)], fps=5).images(stop, lambda _text: None))
+    assert 9 <= len(found) <= 11
+    assert time.waits == []
+
+
 def test_a_finite_video_that_broke_off_is_tried_again():
     time = Time()
     found = list(

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from contracts.errors import Misconfigured
+from contracts.validity import violation
 from inference.domain.model_spec import parse
+from tests.support.records import a_frame_record, a_prediction_record, now_ms
 
 DEMO = Path(__file__).parents[2] / "inference/delivery/demo_model/model.json"
 
@@ -78,6 +80,22 @@ def test_the_demo_models_file_is_read() -> None:
 def test_what_does_not_fit_is_named(changes: dict[str, Any], named: str) -> None:
     with pytest.raises(Misconfigured, match=named.replace(".", r"\.")):
         parse(json.dumps(a_document(**changes)))
+
+
+@pytest.mark.parametrize(
+    "name", ["", "x" * 129, "x" * 128, "a\x00b", "half \ud83d", "\udc00", "tab\t, line\n", "é", " "]
+)
+def test_class_names_are_those_that_a_prediction_may_carry(name: str) -> None:
+    record = a_prediction_record(a_frame_record(), labels=["open", name])
+    is_refused = violation("predictions", record, key=record["frame_id"], broker_time_ms=now_ms()) is not None
+    assert is_refused == (name not in {"x" * 128, "tab\t, line\n", "é", " "})
+    text = json.dumps(a_document(classes=["open", name]))
+    if not is_refused:
+        assert parse(text).classes == ("open", name)
+        return
+    with pytest.raises(Misconfigured, match=r"classes\[1\]") as caught:
+        parse(text)
+    assert str(caught.value).encode()  # it can be logged
 
 
 @pytest.mark.parametrize("key", ["format", "name", "file", "classes", "input", "output", "postprocess", "licence"])

@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 from connectors.dead_letters import HEADER_REPLAYED_FROM, DeadLetter
-from connectors.replay import Replayable, load_edit, prepare
+from connectors.replay import OBJECT_CONFLICT, Replayable, load_edit, prepare
 from contracts.errors import Rejected
 from contracts.records import Record
 from contracts.topics import HEADER_REASON
 from tests.support.records import a_frame_record
+
+JAVA = Path(__file__).parents[2] / "connectors/plugins-java/src/main/java/sightline/connect"
 
 
 class MemoryCodec:
@@ -110,6 +112,23 @@ def test_what_would_be_refused_again_is_refused_here(record: Record, letter: Dea
     with pytest.raises(Rejected) as refused:
         prepared(MemoryCodec(record), letter)
     assert refused.value.code == code
+
+
+def test_the_loser_of_a_conflict_is_not_sent_again_as_it_is_but_with_an_id_of_its_own() -> None:
+    lost = a_frame_record(camera_id="c1")
+    letter = a_letter(reason="object_conflict: object exists with another sha256: a key has ...")
+    with pytest.raises(Rejected, match=r"first stored stays.*--edit") as refused:
+        prepared(MemoryCodec(lost), letter)
+    assert refused.value.code == "object_conflict"
+    own = a_frame_record(camera_id="c1")
+    codec = MemoryCodec(lost)
+    edit = {name: own[name] for name in ("frame_id", "captured_at", "object_key")}
+    assert codec.decode("frames", prepared(codec, letter, edit).value)["object_key"] == own["object_key"]
+
+
+def test_the_conflict_is_known_by_the_code_that_the_sink_writes() -> None:
+    source = JAVA / "FrameStore.java"
+    assert f'new Violation("{OBJECT_CONFLICT}"' in source.read_text("utf-8")
 
 
 def test_an_edit_replaces_fields_and_the_key_follows_the_record() -> None:

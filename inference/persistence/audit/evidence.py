@@ -10,6 +10,7 @@ from concurrent.futures import Executor
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from contracts.identifiers import UUID7
 from inference.persistence.audit.verdicts import GRACE, NO_SESSION, Evidence, Expiration, Named, Witness
 from inference.persistence.database import Connection
 from inference.persistence.objects import Digest, FrameStore
@@ -178,7 +179,8 @@ def find_objects_without_row(
     day = witness.started_at.date()
     while day <= witness.updated_at.date():
         for keys in _batches(store.keys(f"date={day.isoformat()}/camera={witness.camera_id}/")):
-            ids = {key.rpartition("/")[2].partition(".")[0]: key for key in keys}
+            stems = ((key.rpartition("/")[2].partition(".")[0], key) for key in keys)
+            ids = {stem: key for stem, key in stems if UUID7.fullmatch(stem)}  # what others put there is no frame
             rows = connection.execute(
                 "SELECT frame_id::text FROM frames WHERE frame_id = ANY(%s::uuid[])", (list(ids),)
             )

@@ -4,11 +4,13 @@
     dead-lettered   each thing it lacks was refused by the consumer that writes it: in its dead-letter topic, or in
                     frame_conflicts; a frame that was replayed lacks nothing and is stored
     expired         in a range of expirations
-    on its way      of a session in progress, captured less than GRACE ago
+    on its way      of a session in progress, captured or acknowledged less than GRACE ago
     a problem       everything else, named:
                     no row, sequence twice, no object, object differs, no prediction
 
 acknowledged = stored + dead-lettered + expired + on their way + problems
+
+One problem more where a session is closed with a gap: closed, though not all that it captured was acknowledged.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from contracts.topics import STREAM_CONSUMER
 from inference.persistence.audit.verdicts import (
     CONFLICTS,
     DIFFERS,
+    GAP,
     GRACE,
     NAMED,
     NO_OBJECT,
@@ -38,7 +41,8 @@ from inference.persistence.audit.verdicts import (
 )
 from inference.persistence.objects import Digest
 
-# What a consumer's refusal leaves missing. So a row that is deleted is named although another consumer once refused it.
+# What a consumer's refusal leaves missing. So a row that is deleted is named although another consumer refused it.
+# Which letters count at all, and what a letter may hide for as long as it is kept: decision 6.
 EXPLAINS: Final = {
     "frames_to_s3": frozenset({NO_OBJECT, DIFFERS}),
     "frames_to_postgres": frozenset({NO_ROW}),
@@ -48,8 +52,8 @@ EXPLAINS: Final = {
 }
 _MAY_ARRIVE: Final = frozenset({NO_ROW, NO_OBJECT, NO_PREDICTION})
 
-FindLetters = Callable[[int, str | None], Sequence[Letter]]
-"""The dead letters of a sequence, and of the frame with this id where it is known."""
+FindLetters = Callable[[int, Evidence | None], Sequence[Letter]]
+"""The dead letters that count for a sequence with this row, or without one."""
 
 
 def judge(
@@ -76,11 +80,13 @@ def judge(
         for missing in range(expected, sequence):
             tally.add(missing, None, [(NO_ROW, "")], captured_after=previous_at)
         rows = list(group)
-        tally.add(sequence, rows[0].frame_id, _faults(rows), captured_after=rows[0].captured_at)
+        tally.add(sequence, rows[0], _faults(rows), captured_after=rows[0].captured_at)
         previous_at = max(previous_at, rows[0].captured_at)
         expected = sequence + 1
     for missing in range(expected, witness.last_acknowledged + 1):
         tally.add(missing, None, [(NO_ROW, "")], captured_after=previous_at)
+    if witness.closed_at is not None and witness.last_acknowledged < witness.captured - 1:
+        tally.add_gap()
     return tally.verdict
 
 
@@ -120,7 +126,7 @@ class _Tally:
         self._now = now
 
     def add(
-        self, sequence: int, frame_id: str | None, faults: Sequence[tuple[str, str]], *, captured_after: datetime
+        self, sequence: int, row: Evidence | None, faults: Sequence[tuple[str, str]], *, captured_after: datetime
     ) -> None:
         """Puts one sequence where it belongs."""
         verdict = self.verdict
@@ -128,13 +134,14 @@ class _Tally:
             verdict.stored += 1
             return
         name, detail = faults[0]
-        letter = self._explanation(sequence, frame_id, [fault for fault, _ in faults])
+        frame_id = None if row is None else row.frame_id
+        letter = self._explanation(sequence, row, [fault for fault, _ in faults])
         if letter is not None:
             verdict.dead_lettered += 1
             self._name(verdict.dead_letters, sequence, letter.frame_id, letter.letter_id, letter.reason)
         elif name in _MAY_ARRIVE and self._is_expired(sequence):
             verdict.expired += 1
-        elif name in _MAY_ARRIVE and verdict.state == "in progress" and self._now - captured_after <= GRACE:
+        elif name in _MAY_ARRIVE and verdict.state == "in progress" and self._is_young(sequence, captured_after):
             verdict.pending += 1
             self._name(verdict.pending_frames, sequence, frame_id, name, detail)
         else:
@@ -142,9 +149,16 @@ class _Tally:
             others = "".join(f"; also {other}" for other, _ in faults[1:])
             self._name(verdict.problems, sequence, frame_id, name, detail + others)
 
-    def _explanation(self, sequence: int, frame_id: str | None, faults: Sequence[str]) -> Letter | None:
+    def add_gap(self) -> None:
+        """Names the end of what was captured: the close says that the broker has it, the numbers that it has not."""
+        witness = self.verdict.witness
+        self.verdict.problem_count += 1
+        detail = f"{witness.captured} captured, but acknowledged only up to sequence {witness.last_acknowledged}"
+        self._name(self.verdict.problems, None, None, GAP, detail)
+
+    def _explanation(self, sequence: int, row: Evidence | None, faults: Sequence[str]) -> Letter | None:
         """The letter that explains the first fault, if each of them is explained by one."""
-        letters = self._find_letters(sequence, frame_id)
+        letters = self._find_letters(sequence, row)
         found = [
             next((letter for letter in letters if fault in EXPLAINS.get(letter.consumer, ())), None) for fault in faults
         ]
@@ -153,7 +167,12 @@ class _Tally:
     def _is_expired(self, sequence: int) -> bool:
         return any(taken.first_sequence <= sequence <= taken.last_sequence for taken in self._expirations)
 
-    def _name(self, names: list[Named], sequence: int, frame_id: str | None, problem: str, detail: str) -> None:
+    def _is_young(self, sequence: int, captured_after: datetime) -> bool:
+        """Captured a moment ago, or acknowledged a moment ago: a slow camera, or one whose broker was away."""
+        acknowledged_at = self.verdict.witness.acknowledged_at(sequence)
+        return self._now - max(captured_after, acknowledged_at or captured_after) <= GRACE
+
+    def _name(self, names: list[Named], sequence: int | None, frame_id: str | None, problem: str, detail: str) -> None:
         if len(names) < NAMED:
             witness = self.verdict.witness
             names.append(

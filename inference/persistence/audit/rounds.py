@@ -30,7 +30,7 @@ from inference.persistence.audit.evidence import (
 from inference.persistence.audit.judging import judge
 from inference.persistence.audit.letters import Letters
 from inference.persistence.audit.verdicts import NO_ROW, Report, SessionVerdict, Witness
-from inference.persistence.audit.witness import read_unwritten, read_witnesses
+from inference.persistence.audit.witness import read_recent, read_witnesses
 from inference.persistence.database import Connection, connect
 from inference.persistence.objects import CONNECTIONS, FrameStore
 
@@ -155,14 +155,14 @@ class _Auditor:
 
     def _read_witnesses(self, connection: Connection) -> list[Witness]:
         if self._witnesses is None:
-            unwritten = read_unwritten(self._settings, self._codec)
-            witnesses = read_witnesses(connection, unwritten, camera=self._camera, since=self._since)
+            recent = read_recent(self._settings, self._codec)
+            witnesses = read_witnesses(connection, recent, camera=self._camera, since=self._since)
             if not witnesses and self._camera is not None and self._since is None:
                 raise Rejected(
                     f"camera {self._camera} has no session: check its name, or send something first",
                     code="unknown_camera",
                 )
-            self._known = {session.session_id for session in unwritten}
+            self._known = {heard.session.session_id for heard in recent}
             self._witnesses = witnesses
         return self._witnesses
 
@@ -173,6 +173,7 @@ class _Auditor:
             letters.add_dead_letters(dead_letters.read(self._settings), self._codec)
             self._letters, self._letter_counts = letters, counts
         self._letters.read_conflicts(connection)
+        self._letters.read_traces(connection)
 
     def _judge(self, connection: Connection, pool: Executor, witness: Witness) -> SessionVerdict:
         settled = self._settled.get(witness.session_id)

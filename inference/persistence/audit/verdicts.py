@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Final
 
 from inference.persistence.objects import Digest
@@ -18,8 +20,17 @@ NO_OBJECT: Final = "no object"
 DIFFERS: Final = "object differs"
 NO_PREDICTION: Final = "no prediction"
 NO_SESSION: Final = "no session"
+GAP: Final = "closed with a gap"
 
 CONFLICTS: Final = "frame_conflicts"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class News:
+    """What a session had acknowledged when the broker took one of its records."""
+
+    at: datetime
+    last_acknowledged: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +47,7 @@ class Witness:
     closed_at: datetime | None
     updated_at: datetime
     first_sequence: int = 0  # judged from here; more than 0 where only newer frames are asked for
+    news: tuple[News, ...] = ()  # the recent records that acknowledged more than those before, oldest first
 
     def state(self, now: datetime) -> str:
         """Whether it is closed, in progress, or open: without a close, and without news for SILENCE."""
@@ -47,6 +59,11 @@ class Witness:
     def acknowledged(self) -> int:
         """How many sequences are judged."""
         return max(self.last_acknowledged - self.first_sequence + 1, 0)
+
+    def acknowledged_at(self, sequence: int) -> datetime | None:
+        """When a sequence was first said to be acknowledged; None where that is too long ago to be read."""
+        found = bisect_left(self.news, sequence, key=attrgetter("last_acknowledged"))
+        return self.news[found].at if found < len(self.news) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +93,8 @@ class Letter:
     letter_id: str  # <consumer>:<offset>
     reason: str
     frame_id: str
+    sha256: str | None = None  # of the refused frame; None for a prediction
+    origin: tuple[str, int, int] | None = None  # topic, partition and offset of the refused record, where known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +128,7 @@ class Unreadable:
 
 @dataclass(kw_only=True)
 class SessionVerdict:
-    """What became of one session's acknowledged sequences."""
+    """What became of one session's acknowledged sequences. A gap at its end counts as one problem more."""
 
     witness: Witness
     state: str
@@ -151,7 +170,7 @@ class Report:
 
     @property
     def problem_count(self) -> int:
-        """How many frames are unaccounted for; a session without a record counts as one."""
+        """How many frames are unaccounted for; a session without a record, or closed with a gap, counts as one."""
         return self.total("problem_count") + len(self.without_session)
 
     @property

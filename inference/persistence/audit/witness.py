@@ -1,17 +1,19 @@
 """What the cameras say they captured: the sessions table, and ahead of it what its sink has not written yet.
 
     topic sessions, from the sink's committed offset to the end ─┐
-    table sessions                                               ├─► merged as the table's trigger does ──► Witness
-                                                                 ┘
-So a session that was closed a moment ago is judged as closed, and none is overlooked because its row is late.
+                    and at least that of the last minute         ├─► merged as the table's trigger does ──► Witness
+    table sessions                                              ─┘
+So a session that was closed a moment ago is judged as closed, and none is overlooked because its row is late; and what
+was acknowledged a moment ago is known.
 """
 
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from confluent_kafka import KafkaException, TopicPartition
@@ -19,14 +21,17 @@ from confluent_kafka import KafkaException, TopicPartition
 from connectors.kafka import make_consumer, translated
 from connectors.serialisation import Codec
 from contracts.errors import Rejected, Transient
+from contracts.identifiers import from_milliseconds, milliseconds
 from contracts.records import Session
 from contracts.settings import Settings
-from contracts.topics import SESSIONS, SINKS
+from contracts.topics import SESSIONS
 from contracts.validity import violation
-from inference.persistence.audit.verdicts import Witness
+from inference.persistence.audit.verdicts import GRACE, News, Witness
 from inference.persistence.database import Connection
 
-_SINK_GROUP: Final = f"connect-{SINKS[3]}"  # Connect's own naming of a connector's consumer group
+_SINK_GROUP: Final = "connect-sessions_to_postgres"  # Connect's own naming of a connector's consumer group
+# Twice: a session whose oldest record here is younger than GRACE said nothing for as long before it.
+_RECENT: Final = 2 * GRACE
 _PATIENCE_SECONDS: Final = 15.0
 _COLUMNS: Final = (
     "session_id::text, camera_id, source, started_at, last_acknowledged, captured, rejected, closed_at, updated_at"
@@ -34,22 +39,34 @@ _COLUMNS: Final = (
 _DAY: Final = timedelta(days=1)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """A record of the sessions topic, and when the broker took it."""
+
+    session: Session
+    at: datetime
+
+
 def read_witnesses(
-    connection: Connection, unwritten: Iterable[Session], *, camera: str | None, since: datetime | None
+    connection: Connection, recent: Iterable[Heard], *, camera: str | None, since: datetime | None
 ) -> list[Witness]:
     """The sessions of a camera with news since a time, in order of their start.
 
     Args:
         connection: to the database.
-        unwritten: records that may not be in the table yet; read them before calling.
+        recent: the topic's last records, oldest first, with all that may not be in the table yet; read before calling.
         camera: only this camera's.
         since: only those with news since then, judged from the first frame captured since then.
     """
     newer: dict[str, Witness] = {}
-    for session in unwritten:
-        witness = _witness(session)
-        known = newer.get(session.session_id)
-        newer[session.session_id] = _merged(known, witness) if known else witness
+    news: defaultdict[str, list[News]] = defaultdict(list)
+    for heard in recent:
+        witness = _witness(heard.session)
+        known = newer.get(witness.session_id)
+        newer[witness.session_id] = _merged(known, witness) if known else witness
+        told = news[witness.session_id]
+        if not told or witness.last_acknowledged > told[-1].last_acknowledged:
+            told.append(News(at=heard.at, last_acknowledged=witness.last_acknowledged))
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM sessions "  # noqa: S608 - names of our own
         "WHERE (%(camera)s::text IS NULL OR camera_id = %(camera)s) "
@@ -58,10 +75,10 @@ def read_witnesses(
     ).fetchall()
     for row in rows:
         witness = _from_row(row)
-        unwritten_news = newer.get(witness.session_id)
-        newer[witness.session_id] = _merged(witness, unwritten_news) if unwritten_news else witness
+        recently = newer.get(witness.session_id)
+        newer[witness.session_id] = _merged(witness, recently) if recently else witness
     found = [
-        witness
+        replace(witness, news=tuple(news[witness.session_id]))
         for witness in newer.values()
         if (camera is None or witness.camera_id == camera) and (since is None or witness.updated_at >= since)
     ]
@@ -111,8 +128,10 @@ def _from_first_since(connection: Connection, witness: Witness, since: datetime)
     return witness if last_before is None else replace(witness, first_sequence=last_before + 1)
 
 
-def read_unwritten(settings: Settings, codec: Codec) -> list[Session]:
-    """The records of the sessions topic that its sink has not committed, oldest first. Moves no offset.
+def read_recent(settings: Settings, codec: Codec) -> list[Heard]:
+    """The last minute's records of the sessions topic and all that its sink has not committed, oldest first.
+
+    Moves no offset.
 
     Raises:
         Transient: the broker or the registry is away.
@@ -122,7 +141,7 @@ def read_unwritten(settings: Settings, codec: Codec) -> list[Session]:
         first, end = _bounds(consumer)
         if first >= end:
             return []
-        return [session for message in _between(consumer, first, end) if (session := _session(codec, message))]
+        return [heard for message in _between(consumer, first, end) if (heard := _heard(codec, message))]
     except KafkaException as error:
         raise translated(error, f"reading {SESSIONS.name}") from error
     finally:
@@ -133,7 +152,11 @@ def _bounds(consumer: Any) -> tuple[int, int]:
     partition = TopicPartition(SESSIONS.name, 0)
     first, end = consumer.get_watermark_offsets(partition, timeout=_PATIENCE_SECONDS)
     [committed] = consumer.committed([partition], timeout=_PATIENCE_SECONDS)
-    return max(first, committed.offset), end  # a group without an offset has a negative one
+    since = TopicPartition(SESSIONS.name, 0, milliseconds(datetime.now(UTC) - _RECENT))
+    [recent] = consumer.offsets_for_times([since], timeout=_PATIENCE_SECONDS)
+    if recent.offset < 0:  # nothing came since then
+        recent.offset = end
+    return max(first, min(committed.offset, recent.offset)), end  # a group without an offset has a negative one
 
 
 def _between(consumer: Any, first: int, end: int) -> Iterable[Any]:
@@ -154,7 +177,7 @@ def _between(consumer: Any, first: int, end: int) -> Iterable[Any]:
             raise Transient(f"reading {SESSIONS.name}: nothing came for {_PATIENCE_SECONDS:.0f} s; is the broker up?")
 
 
-def _session(codec: Codec, message: Any) -> Session | None:
+def _heard(codec: Codec, message: Any) -> Heard | None:
     """The record in a message; None for what the sink refuses."""
     try:
         record = codec.decode(SESSIONS.name, message.value())
@@ -164,4 +187,4 @@ def _session(codec: Codec, message: Any) -> Session | None:
     _, broker_time_ms = message.timestamp()
     if violation(SESSIONS.name, record, key=key, broker_time_ms=broker_time_ms) is not None:
         return None
-    return Session.from_record(record)
+    return Heard(session=Session.from_record(record), at=from_milliseconds(broker_time_ms))

@@ -18,6 +18,8 @@ from contracts.settings import Settings
 from inference.persistence import connect, ensure_partitions
 from inference.persistence.audit import Report, audit, verdicts
 from inference.persistence.audit import rounds as audit_rounds
+from inference.persistence.audit.letters import ROWLESS
+from inference.persistence.audit.witness import Heard
 from inference.persistence.objects import FrameStore, ensure_buckets
 from inference.persistence.trace import trace
 from tests.support.object_store import ObjectStoreServer
@@ -33,7 +35,7 @@ class Pipeline:
 
     settings: Settings
     store: FrameStore
-    unwritten: list[Session] = field(default_factory=list)
+    recent: list[Heard] = field(default_factory=list)
 
     def audit(self, **options: Any) -> Report:
         return audit(self.settings, **options)
@@ -70,7 +72,7 @@ def pipeline(postgres: PostgresServer, s3: ObjectStoreServer, monkeypatch: pytes
     settings = postgres.new_database(migrated=True, s3=bucket)
     ensure_buckets(settings)
     found = Pipeline(settings=settings, store=FrameStore(bucket))
-    monkeypatch.setattr(audit_rounds, "read_unwritten", lambda *_: found.unwritten)
+    monkeypatch.setattr(audit_rounds, "read_recent", lambda *_: found.recent)
     monkeypatch.setattr(audit_rounds.dead_letters, "counts", lambda *_: {})
     monkeypatch.setattr(audit_rounds.dead_letters, "read", lambda *_: iter(()))
     return found
@@ -156,6 +158,32 @@ def test_a_conflict_is_accounted_for_and_named(pipeline: Pipeline) -> None:
     assert (letter.sequence, letter.problem) == (2, "frame_conflicts:0/99")
 
 
+def test_the_loser_of_a_conflict_hides_no_deleted_winner(pipeline: Pipeline) -> None:
+    rows = pipeline.send(2)
+    with connect(pipeline.settings) as connection:
+        upsert(connection, "frames", rows[1] | {"sha256": "b" * 64, "kafka_offset": 99})
+    assert pipeline.audit().is_closed
+    pipeline.execute("DELETE FROM frames WHERE frame_id = %s", rows[1]["frame_id"])
+    assert named(pipeline.audit()) == [(1, None, "no row")]
+
+
+def test_predictions_without_rows_are_found_among_the_refused(pipeline: Pipeline) -> None:
+    rows = pipeline.send(3)
+    pipeline.execute("DELETE FROM frames WHERE frame_id = %s", rows[1]["frame_id"])
+    with connect(pipeline.settings) as connection:
+        found = connection.execute(ROWLESS, ([row["frame_id"] for row in rows],)).fetchall()
+    assert found == [(rows[1]["frame_id"],)]
+
+
+def test_a_folders_marker_in_the_bucket_does_not_cost_the_report(pipeline: Pipeline) -> None:
+    rows = pipeline.send(2)
+    pipeline.execute("DELETE FROM frames WHERE frame_id = %s", rows[1]["frame_id"])
+    folder = rows[1]["object_key"].rpartition("/")[0]
+    for name in ("", "readme"):
+        pipeline.store.put(f"{folder}/{name}", b"", content_type="text/plain", metadata={})
+    assert pipeline.audit().objects_without_row == [rows[1]["object_key"]]
+
+
 def test_what_expired_is_accounted_for(pipeline: Pipeline) -> None:
     rows = pipeline.send(5)
     for state, done_at, first, last in (("done", now(), 0, 1), ("intended", None, 2, 3)):
@@ -174,10 +202,13 @@ def test_what_expired_is_accounted_for(pipeline: Pipeline) -> None:
 def test_a_session_whose_row_is_late_is_judged_by_its_record(pipeline: Pipeline) -> None:
     pipeline.send(3, last_acknowledged=0, captured=1, closed_at=None)
     late = a_session(last_acknowledged=3, captured=4)
-    pipeline.unwritten = [
-        Session(**late | {"last_acknowledged": 1}),
-        Session(**late),
-        Session(**a_session(session_id=OTHER_SESSION, camera_id="line-2", last_acknowledged=0)),
+    pipeline.recent = [
+        Heard(session=Session(**changed), at=now())
+        for changed in (
+            late | {"last_acknowledged": 1},
+            late,
+            a_session(session_id=OTHER_SESSION, camera_id="line-2", last_acknowledged=0),
+        )
     ]
     report = pipeline.audit()
     assert [verdict.state for verdict in report.sessions] == ["closed", "closed"]

@@ -9,7 +9,7 @@ import java.util.Optional;
 /**
  * Where a frame's image lies, computed from the frame alone, so that a redelivery ends as the same object.
  *
- * <pre>date=YYYY-MM-DD/camera=&lt;camera_id&gt;/&lt;frame_id&gt;.&lt;jpg|png&gt;      the date is captured_at's, in UTC</pre>
+ * <pre>{@code date=YYYY-MM-DD/camera=<camera_id>/<frame_id>.<jpg|png>}      the date is captured_at's, in UTC</pre>
  */
 final class ObjectKeys {
 
