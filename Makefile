@@ -28,6 +28,7 @@ setup:
 	@python3 -m sightline.stack.setup
 
 demo: setup
+	@test -z '$(SOURCE)' || test -e '$(SOURCE)' || case '$(SOURCE)' in *:*) ;; *) echo 'sightline: there is no $(SOURCE)' >&2; exit 65;; esac
 	@$(SIGHTLINE) demo $(if $(SOURCE),'$(SOURCE)')
 
 up: setup

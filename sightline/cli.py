@@ -11,6 +11,7 @@ Exit codes: 0 done · 1 the answer is no · 2 wrong usage · 65 bad data · 75 t
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 from typing import Final
 
@@ -34,6 +35,8 @@ for _name in COMMANDS:
 
 def main() -> None:
     """Runs the command line. Our own errors end in one line and their exit code, never in a traceback."""
+    # A broker that is away is told once, in our own words, not by each of the library's attempts.
+    logging.getLogger("librdkafka").setLevel(logging.CRITICAL)
     try:
         app()
     except PipelineError as error:

@@ -126,6 +126,6 @@ def addresses(settings: Settings) -> str:
             f"rows           {settings.postgres.host}:{settings.postgres.port}, database {settings.postgres.database}",
             f"topics         {settings.kafka.bootstrap_servers}",
             f"passwords      {settings.stack.home / 'settings.env'}",
-            "next           sightline status · sightline trace FRAME_ID · sightline send --help · sightline down",
+            "next           source .venv/bin/activate, then: sightline status · sightline trace FRAME_ID · sightline send --help · sightline down",
         )
     )
