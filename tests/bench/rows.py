@@ -139,6 +139,9 @@ def capture_to_row(_folder: Path, *, frames: int = 300) -> Iterator[Row]:
     with bench_stack() as settings:
         Supervisor(Home(settings.stack.home)).start_service("stream-0")
         sightline(settings.stack.home, "send", "simulator:?size=320", "--camera", "warm", "--count", "20")
+        sightline(
+            settings.stack.home, "audit", "--camera", "warm", "--wait", "120"
+        )  # the worker and the sinks run warm
         sending = subprocess.Popen(
             [sys.executable, "-m", "sightline.cli", "send", "simulator:?size=320", "--camera", "bench", "--fps", "10"]
             + ["--count", str(frames)],
