@@ -2,7 +2,8 @@
 
     Settings
       kafka      registry   connect    s3         postgres   mlflow      where the neighbours are
-      stream     cameras    retention  watchdog   log                    how our own services behave
+      stream     serving    api        cameras    retention  watchdog   log     how our own services behave
+      auth       login                                                   who may do what; who we are when we ask
       stack                                                              the local stack: home, ports
 
     SIGHTLINE_KAFKA__BOOTSTRAP_SERVERS=127.0.0.1:19092   one value
@@ -112,12 +113,17 @@ class MlflowSettings(_Section):
     tracking_uri: str = "http://127.0.0.1:19050"
     model_name: str = "pcb-defects"  # one registered model per installation
     alias: str = "champion"
+    # Behind a login (profile full): the name of the account and its secret; empty where MLflow asks for none.
+    username: str = ""
+    password: SecretStr = SecretStr("")
 
 
 class StreamSettings(_Section):
     """The stream worker."""
 
+    role: Literal["champion", "challenger"] = "champion"  # challenger: in the shadow, in a consumer group of its own
     group: str = "stream-champion"
+    challenger_group: str = "stream-challenger"
     engine: Literal["openvino", "onnxruntime", "fake"] = "openvino"
     model_folder: Path | None = (
         None  # serve this folder's model rather than the registry's champion (tests, benchmarks)
@@ -130,6 +136,55 @@ class StreamSettings(_Section):
     max_pixels: Annotated[int, Field(ge=1)] = 50_000_000  # an image with more is not decoded (status too_large)
     metrics_port: Port | None = None
     cache_folder: Path = Path(HOME_NAME) / "models"  # the last champion, for a start without MLflow
+
+
+class ServingSettings(_Section):
+    """How every process that serves a model follows the champion: stream workers, shadows, the API."""
+
+    poll_seconds: Annotated[float, Field(gt=0, le=2)] = 1.0  # between two looks at the ledger
+    heartbeat_seconds: Annotated[float, Field(gt=0, le=2)] = 2.0
+    replica_seconds: Annotated[float, Field(gt=2)] = 10.0  # a process whose heartbeat is younger is a replica
+    follows_ledger: bool = False  # profile full: the ledger decides who is champion; core: the alias alone
+
+
+class ApiSettings(_Section):
+    """The REST API: how it serves, and where others reach it."""
+
+    url: str = "http://127.0.0.1:19060"  # for clients, without a path
+    host: str = "127.0.0.1"
+    port: Port = 19060
+    metrics_port: Port | None = None  # reserved for a scraper that must not see the API
+    processes: Annotated[int, Field(ge=0, le=64)] = 0  # 0 = one per core that it may use
+    engine: Literal["openvino", "onnxruntime", "fake"] = "openvino"
+    model_folder: Path | None = None  # serve this folder's model (benchmarks)
+    queued_requests: Annotated[int, Field(ge=1)] = 8  # waiting or running inferences per process; more: 503
+    max_body_bytes: Annotated[int, Field(ge=1)] = 16 * 1024 * 1024
+    max_pixels: Annotated[int, Field(ge=1)] = 50_000_000
+    request_seconds: Annotated[float, Field(gt=0)] = 10.0  # the longest a request may wait for its answer: then 503
+    drain_seconds: Annotated[float, Field(gt=0)] = 8.0  # after SIGTERM
+    ticket_seconds: Annotated[int, Field(ge=1)] = 60
+    ticket_key: SecretStr = SecretStr("")  # signs image tickets; empty: one per process start
+
+
+class AuthSettings(_Section):
+    """Whose tokens the API believes. Issuer and key URL are set apart: inside a cluster they differ."""
+
+    issuer: str = "http://127.0.0.1:19085/realms/sightline"  # compared with the token's, letter by letter
+    jwks_url: str = "http://127.0.0.1:19085/realms/sightline/protocol/openid-connect/certs"
+    audience: str = "sightline-api"
+    leeway_seconds: Annotated[int, Field(ge=0, le=60)] = 30
+    keys_seconds: Annotated[int, Field(ge=1)] = 300  # how long fetched keys are kept
+    cooldown_seconds: Annotated[int, Field(ge=1)] = 30  # the least time between two fetches for an unknown key
+    browser_client: str = "sightline-docs"  # the public client of the API's own pages (PKCE)
+
+
+class LoginSettings(_Section):
+    """Who a command or job is when it asks the API or MLflow: a service account; empty: the person who logged in."""
+
+    client_id: str = "sightline-cli"  # public client of `sightline login`
+    service_id: str = ""
+    service_secret: SecretStr = SecretStr("")
+    token_file: Path = Path("~/.config/sightline/tokens.json")
 
 
 class CameraSettings(_Section):
@@ -173,6 +228,7 @@ class StackSettings(_Section):
     """The local stack: where its data lies and on which ports it listens."""
 
     home: Path = Path(HOME_NAME)
+    profile: Literal["core", "full"] = "core"  # full: with Keycloak, the API, the shadow, MLflow behind a login
     port_base: Annotated[int, Field(ge=1024, le=65000)] = 19000  # every port is this plus its offset (stack/ports.py)
     ports: dict[str, Port] = {}  # overrides by service: SIGHTLINE_STACK__PORTS='{"kafka": 29092}'
     stream_workers: Annotated[int, Field(ge=1, le=6)] = 1  # processes of the stream worker; frames has six partitions
@@ -198,6 +254,10 @@ class Settings(BaseSettings):
     postgres: PostgresSettings = PostgresSettings()
     mlflow: MlflowSettings = MlflowSettings()
     stream: StreamSettings = StreamSettings()
+    serving: ServingSettings = ServingSettings()
+    api: ApiSettings = ApiSettings()
+    auth: AuthSettings = AuthSettings()
+    login: LoginSettings = LoginSettings()
     cameras: CameraSettings = CameraSettings()
     retention: RetentionSettings = RetentionSettings()
     watchdog: WatchdogSettings = WatchdogSettings()

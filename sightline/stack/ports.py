@@ -2,7 +2,8 @@
 
     port = settings.stack.ports[name], else settings.stack.port_base + offset
 
-    mlflow 50   postgres 54   s3 70   registry 80, 81   connect 83   kafka 92, 93   watchdog 95   stream 100 + n
+    mlflow 50   postgres 54   api 60   s3 70   registry 80, 81   connect 83   keycloak 85, 86   kafka 92, 93
+    watchdog 95   shadow 96   stream 100 + n
 
 Everything listens on loopback.
 """
@@ -36,13 +37,17 @@ class PortUse:
 TABLE: Final[Mapping[str, PortUse]] = {
     "mlflow": PortUse(offset=50, purpose="MLflow: page and REST"),
     "postgres": PortUse(offset=54, purpose="PostgreSQL"),
+    "api": PortUse(offset=60, purpose="API: pages, REST and metrics"),
     "s3": PortUse(offset=70, purpose="S3"),
     "registry": PortUse(offset=80, purpose="schema registry: page and REST"),
     "registry_management": PortUse(offset=81, purpose="schema registry: health and metrics"),
     "connect": PortUse(offset=83, purpose="Kafka Connect: REST"),
+    "keycloak": PortUse(offset=85, purpose="Keycloak: login pages and tokens"),
+    "keycloak_management": PortUse(offset=86, purpose="Keycloak: health and metrics"),
     "kafka": PortUse(offset=92, purpose="Kafka: clients"),
     "kafka_controller": PortUse(offset=93, purpose="Kafka: KRaft controller"),
     "watchdog_metrics": PortUse(offset=95, purpose="connector watchdog: metrics"),
+    "shadow_metrics": PortUse(offset=96, purpose="shadow worker (challenger): metrics"),
     STREAM_METRICS: PortUse(offset=100, purpose="stream workers: metrics, one port each"),
 }
 

@@ -1,0 +1,121 @@
+"""Every error as problem+json (RFC 9457). The edges only translate.
+
+    Problem        404 409 413 415 401 403 …   raised by routes, says what to do
+    Transient      503 + Retry-After
+    Rejected       422, its code
+    Misconfigured  500, its message names settings, never values
+    anything else  500, nothing of it leaves the process; the log has it
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from contracts.errors import Misconfigured, PipelineError, Rejected, Transient
+from contracts.logs import get_logger
+
+MEDIA_TYPE: Final = "application/problem+json"
+_TYPE_PREFIX: Final = "urn:sightline:problem:"
+
+_log = get_logger(__name__)
+
+
+class ProblemBody(BaseModel):
+    """What a client reads when something is wrong."""
+
+    type: str = Field(description="urn:sightline:problem:<code>, the same code for the same cause")
+    title: str = Field(description="The status in words")
+    status: int
+    code: str
+    detail: str = Field(description="What happened and what to do next")
+    errors: list[dict[str, Any]] | None = Field(default=None, description="Where the input does not fit, one by one")
+
+
+class Problem(Exception):  # noqa: N818 - the field's own word
+    """An answer that is no success, raised by a route."""
+
+    def __init__(self, status: int, code: str, detail: str, *, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.headers = dict(headers or {})
+
+
+def not_found(what: str) -> Problem:
+    """404: there is no such thing."""
+    return Problem(404, "not_found", f"there is no {what}")
+
+
+def response(
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    errors: list[dict[str, Any]] | None = None,
+) -> JSONResponse:
+    """The answer itself."""
+    body = ProblemBody(
+        type=_TYPE_PREFIX + code,
+        title=HTTPStatus(status).phrase,
+        status=status,
+        code=code,
+        detail=detail,
+        errors=errors,
+    )
+    return JSONResponse(
+        body.model_dump(exclude_none=True), status_code=status, media_type=MEDIA_TYPE, headers=dict(headers or {})
+    )
+
+
+def install(app: FastAPI) -> None:
+    """Has every exception of a route become problem+json."""
+    app.add_exception_handler(Problem, _of_problem)  # type: ignore[arg-type]
+    app.add_exception_handler(PipelineError, _of_pipeline_error)  # type: ignore[arg-type]
+    app.add_exception_handler(RequestValidationError, _of_validation)  # type: ignore[arg-type]
+    app.add_exception_handler(HTTPException, _of_http)  # type: ignore[arg-type]
+    app.add_exception_handler(Exception, _of_anything)
+
+
+async def _of_problem(_request: Request, error: Problem) -> JSONResponse:
+    return response(error.status, error.code, error.detail, headers=error.headers)
+
+
+async def _of_pipeline_error(_request: Request, error: PipelineError) -> JSONResponse:
+    if isinstance(error, Transient):
+        seconds = max(1, math.ceil(error.retry_after.total_seconds()))
+        return response(503, "unavailable", str(error), headers={"Retry-After": str(seconds)})
+    if isinstance(error, Rejected):
+        return response(error.http_status, error.code, str(error))
+    code = "misconfigured" if isinstance(error, Misconfigured) else "failed"
+    _log.error("request_failed", code=code, reason=str(error))
+    return response(500, code, str(error))
+
+
+async def _of_validation(_request: Request, error: RequestValidationError) -> JSONResponse:
+    errors = [
+        {"where": ".".join(str(part) for part in problem["loc"]), "what": problem["msg"]} for problem in error.errors()
+    ]
+    first = errors[0] if errors else {"where": "the request", "what": "does not fit"}
+    return response(422, "invalid_request", f"{first['where']}: {first['what']}", errors=errors)
+
+
+async def _of_http(_request: Request, error: HTTPException) -> JSONResponse:
+    code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
+    detail = str(error.detail)
+    return response(error.status_code, code, detail, headers=error.headers)
+
+
+async def _of_anything(request: Request, error: Exception) -> JSONResponse:
+    _log.error("request_failed", code="internal", method=request.method, route=request.url.path, exc_info=error)
+    return response(500, "internal", "the service failed; its log says why")

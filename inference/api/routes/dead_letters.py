@@ -1,0 +1,7 @@
+"""Dead letters: list, show, replay."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+router = APIRouter()

@@ -1,0 +1,7 @@
+"""Images in, boxes out: POST /v1/detections."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+router = APIRouter()

@@ -1,0 +1,7 @@
+"""GET /healthz, /readyz, /metrics."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+router = APIRouter()

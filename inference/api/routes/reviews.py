@@ -1,0 +1,7 @@
+"""The review queue: claim, save, undo."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+router = APIRouter()
