@@ -369,4 +369,4 @@ def test_the_command_prints_what_a_person_and_a_script_need(
     assert [(entry["sequence"], entry["problem"]) for entry in answer["problems"]] == [(1, "no object")]
     assert answer["sessions"][0]["state"] == "closed"
     assert datetime.fromisoformat(answer["judged_at"]).tzinfo is not None
-    assert verdicts.GRACE > verdicts.SILENCE
+    assert verdicts.GRACE > SESSION_SILENCE
