@@ -57,7 +57,9 @@ class ReadyFrames:
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
                     return []
-                self._changed.wait(min((wait for wait in (self._batch.due_in(), left) if wait is not None), default=None))
+                self._changed.wait(
+                    min((wait for wait in (self._batch.due_in(), left) if wait is not None), default=None)
+                )
         return None
 
     def close(self) -> None:

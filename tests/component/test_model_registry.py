@@ -12,9 +12,9 @@ import pytest
 
 from contracts.errors import Misconfigured, Transient
 from contracts.settings import MlflowSettings, Settings, StreamSettings
+from inference.registry import tags
 from inference.registry.bootstrap import ensure_champion
 from inference.registry.mlflow_client import connect
-from inference.registry import tags
 from inference.registry.resolve import resolve
 from tests.unit.test_model_spec import a_document
 

@@ -68,6 +68,23 @@ def test_a_wrong_password_is_waited_for_and_never_shown(capfd):
     assert "wrong-one" not in everything
 
 
+def test_a_camera_that_never_answers_is_told_once_and_in_our_words(capfd):
+    stop = threading.Event()
+    tries: list[str] = []
+
+    def say(text: str) -> None:
+        tries.append(text)
+        if len(tries) == 3:
+            stop.set()
+
+    source = open_source("rtsp://127.0.0.1:1/line", CameraSettings(reconnect_seconds=0.01))
+    assert list(source.images(stop, say)) == []
+    assert len(tries) == 3
+    shown = capfd.readouterr()
+    assert (shown.out + shown.err).count("source_away") == 1
+    assert "Connection refused" not in shown.out + shown.err
+
+
 def test_a_rate_leaves_frames_out():
     with RtspCamera(fps=25) as camera:
         images = open_source(camera.url, SETTINGS, frames_per_second=5).images(threading.Event(), lambda _text: None)

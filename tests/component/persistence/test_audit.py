@@ -15,6 +15,7 @@ import pytest
 from contracts.errors import Misconfigured, Rejected, Transient
 from contracts.records import Session
 from contracts.settings import Settings
+from contracts.topics import SESSION_SILENCE
 from inference.persistence import connect, ensure_partitions
 from inference.persistence.audit import Report, audit, verdicts
 from inference.persistence.audit import rounds as audit_rounds
