@@ -58,6 +58,7 @@ class Way:
 
     instead: dict[str, Callable[[Settings, Path, ExitStack], str]] = field(default_factory=dict)
     also: tuple[str, ...] = ()
+    before: tuple[str, ...] = ()  # a command that has to be run first
     is_run: bool = True  # else it is only asked for its help: it would end the stack, or needs what is not there
     says: str = ""
 
@@ -100,7 +101,11 @@ WAYS: Final = {
     ),
     "send 'simulator:?seed=7' --camera line-2 --count 100": Way(says="acknowledged 100"),
     # Only what was sent here: other tests of the session delete objects and rows on purpose.
-    "audit --wait 60": Way(also=("--camera", "line-2"), says="100 stored"),
+    "audit --wait 60": Way(
+        before=("send", "simulator:?size=64", "--camera", "readme-audit", "--count", "7"),
+        also=("--camera", "readme-audit"),
+        says="7 stored",
+    ),
     "trace FRAME_ID": Way(instead={"FRAME_ID": a_frame_id}, says="its bytes are the row's"),
     "up": Way(says="up in"),
     "down": Way(is_run=False),
@@ -140,6 +145,8 @@ def test_a_command_of_the_readme_runs(stack: Settings, command: str, tmp_path: P
         assert [word for word in words if word.startswith("-") and word not in told] == []
         return
     assert set(way.instead) <= set(words)
+    if way.before:
+        succeed(stack, *way.before)
     with ExitStack() as closing:
         given = [way.instead[word](stack, tmp_path, closing) if word in way.instead else word for word in words]
         outcome = run(stack, *given, *way.also)
