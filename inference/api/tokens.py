@@ -62,9 +62,10 @@ class Verifier:
         *,
         fetch: Callable[[str], Mapping[str, Any]] | None = None,
         clock: Callable[[], float] = time.time,
+        ticks: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
-        self._keys = _Keys(settings, fetch or _fetch)
+        self._keys = _Keys(settings, fetch or _fetch, ticks)
         self._clock = clock
         self._remembered: OrderedDict[bytes, tuple[float, str, Identity]] = OrderedDict()
         self._lock = threading.Lock()
@@ -120,9 +121,12 @@ class Verifier:
 class _Keys:
     """The realm's public keys, kept for a while, fetched at most once per cooldown for an id that is unknown."""
 
-    def __init__(self, settings: AuthSettings, fetch: Callable[[str], Mapping[str, Any]]) -> None:
+    def __init__(
+        self, settings: AuthSettings, fetch: Callable[[str], Mapping[str, Any]], ticks: Callable[[], float]
+    ) -> None:
         self._settings = settings
         self._fetch = fetch
+        self._ticks = ticks
         self._keys: dict[str, PyJWK] = {}
         self._fetched_at = -float("inf")
         self._tried_at = -float("inf")
@@ -130,7 +134,7 @@ class _Keys:
 
     def is_trusted(self, key_id: str) -> bool:
         """Whether a key that verified a token once still counts. Asked for each request: no fetch unless one is due."""
-        if time.monotonic() - self._fetched_at < self._settings.keys_seconds:
+        if self._ticks() - self._fetched_at < self._settings.keys_seconds:
             return key_id in self._keys
         return False  # kept too long: the token is verified anew, by keys fetched anew
 
@@ -142,7 +146,7 @@ class _Keys:
             Transient: the keys cannot be fetched and none is known that is young enough.
         """
         with self._lock:
-            now = time.monotonic()
+            now = self._ticks()
             is_stale = now - self._fetched_at >= self._settings.keys_seconds
             may_ask = now - self._tried_at >= self._settings.cooldown_seconds or self._fetched_at == -float("inf")
             if is_stale or (key_id not in self._keys and may_ask):
