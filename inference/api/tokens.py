@@ -35,6 +35,7 @@ ALGORITHM: Final = "RS256"  # Keycloak's default; named here and never taken fro
 _REQUIRED: Final = ("exp", "iat", "iss", "aud", "sub", "azp")
 _ACCESS_TOKEN: Final = "Bearer"  # noqa: S105 - the claim `typ` of Keycloak's access tokens; ID, Refresh, Offline are others
 _FETCH_SECONDS: Final = 5.0
+_PATIENCE_SECONDS: Final = 1.0  # between two tries while none succeeds
 _MOST_REMEMBERED: Final = 4096
 _LONGEST_TOKEN: Final = 16 * 1024
 
@@ -157,6 +158,8 @@ class _Keys:
         return found
 
     def _refresh(self, now: float) -> None:
+        if now - self._tried_at < _PATIENCE_SECONDS:
+            raise self._away("asked a moment ago")  # a Keycloak that does not answer must not hold up every request
         self._tried_at = now
         try:
             keys = PyJWKSet.from_dict(dict(self._fetch(self._settings.jwks_url))).keys
@@ -164,13 +167,17 @@ class _Keys:
             if now - self._fetched_at < self._settings.keys_seconds:
                 _log.warning("keys_not_fetched", reason=type(error).__name__, next="going on with those that are known")
                 return
-            raise Transient(
-                f"Keycloak's keys cannot be fetched ({type(error).__name__}), so no token can be checked: "
-                "`sightline status` says whether it runs"
-            ) from error
+            raise self._away(type(error).__name__) from error
         usable = (key for key in keys if key.key_id and key.key_type == "RSA" and key.public_key_use in {None, "sig"})
         self._keys = {str(key.key_id): key for key in usable}
         self._fetched_at = now
+
+    @staticmethod
+    def _away(why: str) -> Transient:
+        return Transient(
+            f"Keycloak's keys cannot be fetched ({why}), so no token can be checked: `sightline status` says whether "
+            "it runs"
+        )
 
 
 def _fetch(url: str) -> Mapping[str, Any]:

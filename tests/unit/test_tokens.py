@@ -144,5 +144,9 @@ def test_keys_that_were_fetched_serve_on_while_keycloak_is_away_and_not_for_ever
     ticks.now += 1
     with pytest.raises(Transient):
         verifier.verify(realm.token(roles=["viewer"]))
-    realm.is_away = False
+    fetches, realm.is_away = realm.fetches, False
+    with pytest.raises(Transient, match="a moment ago"):
+        verifier.verify(realm.token(roles=["viewer"]))
+    assert realm.fetches == fetches
+    ticks.now += 1
     verifier.verify(realm.token(roles=["viewer"]))
