@@ -172,6 +172,7 @@ class AuthSettings(_Section):
     issuer: str = "http://127.0.0.1:19085/realms/sightline"  # compared with the token's, letter by letter
     jwks_url: str = "http://127.0.0.1:19085/realms/sightline/protocol/openid-connect/certs"
     audience: str = "sightline-api"
+    clients: tuple[str, ...] = ("sightline-*",)  # whose tokens count (azp); * stands for anything
     leeway_seconds: Annotated[int, Field(ge=0, le=60)] = 30
     keys_seconds: Annotated[int, Field(ge=1)] = 300  # how long fetched keys are kept
     cooldown_seconds: Annotated[int, Field(ge=1)] = 30  # the least time between two fetches for an unknown key

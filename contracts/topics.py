@@ -24,6 +24,10 @@ PARTITIONER: Final = "murmur2_random"
 
 STREAM_CONSUMER: Final = "stream"
 
+# A camera says every second that it lives. Without a close and without news for so long, a session is open, no longer
+# in progress: the audit does not wait for more of it.
+SESSION_SILENCE: Final = timedelta(seconds=10)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Topic:

@@ -73,8 +73,10 @@ _FLOATS: Final[dict[str, tuple[str, ...]]] = {
     "predictions": ("latency_ms", "confidences", "boxes"),
     "sessions": (),
 }
+
+
 # NUL is the one character that Postgres text cannot hold; half a surrogate pair is no character at all.
-_UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
+UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +143,7 @@ def _values(value: Any) -> Iterable[Any]:
 
 def _unstorable(topic: str, record: Mapping[str, Any]) -> Iterator[Violation]:
     for name, value in record.items():
-        if any(isinstance(text, str) and _UNSTORABLE.search(text) for text in _values(value)):
+        if any(isinstance(text, str) and UNSTORABLE.search(text) for text in _values(value)):
             yield Violation(code="unstorable_text", detail=f"{name} holds a character that Postgres cannot store")
     for name in sorted(RECORD_TYPES[topic].TIMES):
         value = record[name]

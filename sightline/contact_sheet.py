@@ -21,6 +21,9 @@ Colour = tuple[int, int, int]  # BGR
 COLUMNS: Final = 4
 SIDE: Final = 320  # pixels
 TITLE_HEIGHT: Final = 22
+_LINE: Final = 14  # a label's height, pixels
+_FONT: Final = cv2.FONT_HERSHEY_SIMPLEX
+_FONT_SCALE: Final = 0.38
 _INK: Final = (40, 40, 40)
 _PAPER: Final = 245
 # Told apart in print and by most colour-blind readers (Okabe and Ito's palette), BGR.
@@ -75,14 +78,43 @@ def _tile(panel: Panel, colours: Mapping[str, Colour]) -> Picture:
 
 def _draw(picture: Picture, panel: Panel, scale: float, colours: Mapping[str, Colour]) -> None:
     corners = (np.asarray(panel.boxes, dtype=np.float64).reshape(-1, 4) * scale).round().astype(int)
-    for label, confidence, (left, top, right, bottom) in zip(
-        panel.labels, panel.confidences, corners.tolist(), strict=True
-    ):
+    for label, (left, top, right, bottom) in zip(panel.labels, corners.tolist(), strict=True):
         cv2.rectangle(picture, (left, top), (right, bottom), colours[label], 2)
-        _write(picture, f"{label} {confidence:.2f}", (left, max(10, top - 4)), colours[label], outlined=True)
+    texts = [f"{label} {confidence:.2f}" for label, confidence in zip(panel.labels, panel.confidences, strict=True)]
+    widths = [cv2.getTextSize(text, _FONT, _FONT_SCALE, 1)[0][0] for text in texts]
+    places = places_of_labels(corners.tolist(), widths, width=picture.shape[1], height=picture.shape[0])
+    for label, text, (left, top) in zip(panel.labels, texts, places, strict=True):
+        _write(picture, text, (left, top + _LINE - 4), colours[label], outlined=True)
+
+
+def places_of_labels(
+    boxes: Sequence[Sequence[int]], widths: Sequence[int], *, width: int, height: int
+) -> list[tuple[int, int]]:
+    """Where each label's left upper corner goes: above its box, else below, else the nearest row that is free there.
+
+    Args:
+        boxes: left, top, right, bottom of each detection, pixels of the picture.
+        widths: of each label, pixels.
+        width: of the picture.
+        height: of the picture.
+    """
+    taken: list[tuple[int, int, int]] = []  # left, right, top
+    for (box_left, box_top, _, box_bottom), label_width in zip(boxes, widths, strict=True):
+        left = max(0, min(box_left, width - label_width))
+        lowest = max(0, height - _LINE)
+        above, below = (max(0, min(row, lowest)) for row in (box_top - _LINE, box_bottom + 2))
+        rows = (above, below, *(row for far in range(1, lowest + 1) for row in (above - far, above + far)))
+        inside = (row for row in rows if 0 <= row <= lowest)
+        top = next((row for row in inside if not _is_taken(taken, left, left + label_width, row)), above)
+        taken.append((left, left + label_width, top))
+    return [(left, top) for left, _, top in taken]
+
+
+def _is_taken(taken: Sequence[tuple[int, int, int]], left: int, right: int, top: int) -> bool:
+    return any(left < other[1] and other[0] < right and abs(top - other[2]) < _LINE for other in taken)
 
 
 def _write(picture: Picture, text: str, at: tuple[int, int], colour: Colour = _INK, *, outlined: bool = False) -> None:
     if outlined:  # readable on dark copper too
-        cv2.putText(picture, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.38, (_PAPER,) * 3, 3, cv2.LINE_AA)
-    cv2.putText(picture, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.38, colour, 1, cv2.LINE_AA)
+        cv2.putText(picture, text, at, _FONT, _FONT_SCALE, (_PAPER,) * 3, 3, cv2.LINE_AA)
+    cv2.putText(picture, text, at, _FONT, _FONT_SCALE, colour, 1, cv2.LINE_AA)

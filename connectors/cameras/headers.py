@@ -2,31 +2,21 @@
 
     bytes ──► read_header ──► Header(encoding, width, height, taken_at), or NotAnImage(code, reason)
 
-A sane header is all a camera asks for: broken pixels behind it travel on, and the stream worker names them. The formats
-are read after ITU-T T.81 (JPEG, annex B), the PNG specification (11.2.1 IHDR) and Exif 2.32 (4.6, tags).
+A sane header is all a camera asks for: broken pixels behind it travel on, and the stream worker names them. Exif is read
+after its version 2.32 (4.6, tags), the rest by contracts.image_headers.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Final
 
-_PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
-_PNG_HEADER: Final = struct.Struct(">I4sII")  # chunk length, chunk type, width, height
-_PNG_HEADER_LENGTH: Final = 13
-_PNG_LARGEST_SIDE: Final = 2**31 - 1
+from contracts import image_headers
+from contracts.errors import Rejected
+from contracts.image_headers import PngHeader
 
-_JPEG_START: Final = b"\xff\xd8\xff"
-_JPEG_STANDALONE: Final = frozenset({0x01, *range(0xD0, 0xD9)})  # markers without a length: TEM, RST0-7, SOI
-_JPEG_FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0-15 without DHT, JPG, DAC
-_JPEG_ENDS: Final = frozenset({0xD9, 0xDA})  # EOI, SOS: no dimensions come after them
-_JPEG_SIZE: Final = struct.Struct(">BHH")  # precision, height, width
-_JPEG_APP1: Final = 0xE1
-
-_EXIF: Final = b"Exif\0\0"
 _EXIF_IFD: Final = 0x8769
 _EXIF_TAKEN: Final = 0x9003  # DateTimeOriginal, 2026:01:31 12:00:00
 _EXIF_OFFSET: Final = 0x9011  # OffsetTimeOriginal, +02:00
@@ -53,57 +43,14 @@ class NotAnImage:
 
 def read_header(data: bytes) -> Header | NotAnImage:
     """Tells the encoding by content, never by name, and reads the dimensions. Never raises."""
-    if data.startswith(_PNG_SIGNATURE):
-        return _read_png(data)
-    if data.startswith(_JPEG_START):
-        return _read_jpeg(data)
-    return NotAnImage(code="not_an_image", reason="not JPEG or PNG by its content")
-
-
-def _read_png(data: bytes) -> Header | NotAnImage:
-    if len(data) < len(_PNG_SIGNATURE) + _PNG_HEADER.size:
-        return NotAnImage(code="no_dimensions", reason="a PNG that ends before its dimensions")
-    length, kind, width, height = _PNG_HEADER.unpack_from(data, len(_PNG_SIGNATURE))
-    if kind != b"IHDR" or length != _PNG_HEADER_LENGTH:
-        return NotAnImage(code="no_dimensions", reason="a PNG that does not begin with its header")
-    if not (0 < width <= _PNG_LARGEST_SIDE and 0 < height <= _PNG_LARGEST_SIDE):
-        return NotAnImage(code="no_dimensions", reason=f"a PNG of {width} x {height} pixels")
-    return Header(encoding="png", width=width, height=height)
-
-
-def _read_jpeg(data: bytes) -> Header | NotAnImage:
-    taken_at: datetime | None = None
-    for marker, start, end in _segments(data):
-        if marker == _JPEG_APP1 and taken_at is None and data.startswith(_EXIF, start):
-            taken_at = exif_time(data[start + len(_EXIF) : end])
-        if marker in _JPEG_FRAMES and end - start >= _JPEG_SIZE.size:
-            _, height, width = _JPEG_SIZE.unpack_from(data, start)
-            if width and height:
-                return Header(encoding="jpeg", width=width, height=height, taken_at=taken_at)
-            return NotAnImage(code="no_dimensions", reason=f"a JPEG of {width} x {height} pixels")
-    return NotAnImage(code="no_dimensions", reason="a JPEG that ends before its dimensions")
-
-
-def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """The marker segments up to the first scan: marker, start and end of what follows its length, within the data."""
-    position = 2
-    while True:
-        position = data.find(b"\xff", position)  # decoders skip stray bytes before a marker, and so do we
-        while 0 <= position < len(data) and data[position] == 0xFF:
-            position += 1
-        if position < 0 or position >= len(data) or data[position] in _JPEG_ENDS:
-            return
-        marker = data[position]
-        position += 1
-        if marker in _JPEG_STANDALONE or marker == 0:
-            continue
-        if position + 2 > len(data):
-            return
-        length = int.from_bytes(data[position : position + 2], "big")
-        if length < 2:
-            return
-        yield marker, position + 2, min(position + length, len(data))
-        position += length
+    try:
+        header = image_headers.read(data)
+    except Rejected as rejected:
+        return NotAnImage(code=rejected.code, reason=str(rejected))
+    if isinstance(header, PngHeader):
+        return Header(encoding="png", width=header.width, height=header.height)
+    taken_at = next(filter(None, map(exif_time, header.exif)), None)
+    return Header(encoding="jpeg", width=header.width, height=header.height, taken_at=taken_at)
 
 
 def exif_time(tiff: bytes) -> datetime | None:

@@ -76,6 +76,7 @@ class LiveSource:
     def images(self, stop: threading.Event, say: Callable[[str], None]) -> Iterator[Captured]:
         """Frames as they come; a lost connection is waited for and opened again, without limit."""
         wait = self._reconnect_seconds
+        is_known_to_be_away = False
         while not stop.is_set():
             before = self._frames
             video = self._open()
@@ -88,7 +89,10 @@ class LiveSource:
                 video.release()
             if self._frames > before:
                 wait = self._reconnect_seconds
-            log.warning("source_lost", source=self.description, frames=self._frames - before, retry_seconds=wait)
+                is_known_to_be_away = False
+            if not is_known_to_be_away:
+                self._tell_that_it_is_away(frames=self._frames - before)
+                is_known_to_be_away = True
             say(f"no picture from {self.description}: trying again every {wait:g} s")
             stop.wait(wait)
             wait = min(2 * wait, LONGEST_WAIT_SECONDS)
@@ -121,6 +125,17 @@ class LiveSource:
             )
             self._frames += 1
         return grabbed
+
+    def _tell_that_it_is_away(self, *, frames: int) -> None:
+        """Once, however often it is tried."""
+        if frames:
+            log.warning("source_lost", source=self.description, frames=frames, next="tried until it is back")
+            return
+        log.warning(
+            "source_away", source=self.description,
+            reason="no answer, a login that is refused, or no video: check the address and the camera",
+            next="tried until it answers; OPENCV_FFMPEG_LOGLEVEL=16 shows what FFmpeg says",
+        )  # fmt: skip
 
     def _is_finished(self, video: VideoCapture, grabbed: int) -> bool:
         """Whether a video of known length was at its end: an .mp4 behind http is no camera."""

@@ -5,11 +5,12 @@ source_time = the file's time + the frame's position
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -20,6 +21,8 @@ from connectors.cameras.images import Captured, RejectedImage, captured_image, s
 from contracts.logs import get_logger
 
 log = get_logger(__name__)
+
+_FFMPEG_QUIET: Final = "-8"  # AV_LOG_QUIET; 16 in the environment shows its errors again
 
 
 class VideoSource:
@@ -66,6 +69,8 @@ class VideoSource:
 def open_video(target: str, *, options: tuple[int, ...] = ()) -> Any:
     """A cv2.VideoCapture through FFmpeg; ask it isOpened()."""
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # its warnings are about its own backends
+    # FFmpeg says on stderr what we say in our own words, at every attempt. Read when the first video is opened.
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", _FFMPEG_QUIET)
     return cv2.VideoCapture(target, cv2.CAP_FFMPEG, list(options))
 
 

@@ -17,13 +17,12 @@ import pandas as pd
 
 from contracts import schemas
 from contracts.identifiers import milliseconds, milliseconds_of
-from contracts.validity import LAST_STORABLE_MS
+from contracts.validity import LAST_STORABLE_MS, UNSTORABLE
 
 WITHOUT: Final = frozenset({"image"})  # the one field of a topic that no table and no dataframe has
 NAME_LENGTH: Final = 128  # the longest name, version, label, role and the like
 
 _DTYPES: Final = {"int": "int32", "long": "int64", "float": "float32"}
-_UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 
 
 def dataframe(topic: str, rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
@@ -66,7 +65,7 @@ def _milliseconds(value: datetime | int | None) -> int | None:
 
 def _text(value: str | UUID) -> str:
     text = str(value)
-    if _UNSTORABLE.search(text):
+    if UNSTORABLE.search(text):
         # Arrow could not hold half a surrogate pair, and NUL would be cut: neither is in any table.
         raise ValueError(f"{text[:40]!r} holds a character that Postgres cannot store")
     return text

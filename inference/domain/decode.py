@@ -13,7 +13,6 @@ is ignored: boxes are in pixels as stored.
 
 from __future__ import annotations
 
-import struct
 import zlib
 from dataclasses import dataclass
 from enum import StrEnum
@@ -23,19 +22,17 @@ import cv2
 import numpy as np
 import simplejpeg
 
+from contracts import image_headers
+from contracts.errors import Rejected
+from contracts.image_headers import PNG_SIGNATURE, JpegHeader, PngHeader
 from inference.domain.letterbox import Image
 
-_PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
-_JPEG_START: Final = b"\xff\xd8"
 # Markers that begin a frame: the first three are the sequential and progressive Huffman kinds that cameras write.
 _SUPPORTED_FRAMES: Final = frozenset({0xC0, 0xC1, 0xC2})
-_FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_WITHOUT_LENGTH: Final = frozenset({0x01, *range(0xD0, 0xD8)})
 _PROGRESSIVE: Final = 0xC2
 # A progressive image may hold any number of passes over all its pixels; encoders write about ten.
 _MAX_SCANS: Final = 100
 _PNG_DEPTHS: Final = {0: {1, 2, 4, 8, 16}, 2: {8, 16}, 3: {1, 2, 4, 8}, 4: {8, 16}, 6: {8, 16}}
-_LONGEST_SIDE: Final = 2**31 - 1
 
 
 class Status(StrEnum):
@@ -74,59 +71,30 @@ def decode(data: bytes, *, max_pixels: int) -> Image | Status:
 def read_header(data: bytes, *, max_pixels: int) -> Header | Status:
     """The image's header, or the status that can be told from it alone."""
     try:
-        if data.startswith(_JPEG_START):
-            header = _jpeg_header(data)
-        elif data.startswith(_PNG_SIGNATURE):
-            header = _png_header(data)
-        else:
-            return Status.UNDECODABLE
-    except (IndexError, struct.error):  # the bytes end inside the header
+        header = image_headers.read(data)
+    except Rejected:
         return Status.UNDECODABLE
-    if isinstance(header, Header) and header.width * header.height > max_pixels:
+    fault = _fault_of_jpeg(header, data) if isinstance(header, JpegHeader) else _fault_of_png(header)
+    if fault is not None:
+        return fault
+    if header.width * header.height > max_pixels:
         return Status.TOO_LARGE
-    return header
+    encoding = "jpeg" if isinstance(header, JpegHeader) else "png"
+    return Header(encoding=encoding, width=header.width, height=header.height)
 
 
-def _jpeg_header(data: bytes) -> Header | Status:
-    """Walks the segments (marker, length, content) to the one that begins the frame."""
-    at = 2
-    while True:
-        if data[at] != 0xFF:
-            return Status.UNDECODABLE
-        marker = data[at + 1]
-        if marker == 0xFF:  # fill byte
-            at += 1
-        elif marker in _WITHOUT_LENGTH:
-            at += 2
-        elif marker in _FRAMES:
-            return _jpeg_frame(data, at, marker)
-        elif marker in {0x00, 0xD9, 0xDA}:  # pixels or the end before any frame
-            return Status.UNDECODABLE
-        else:
-            length = int.from_bytes(data[at + 2 : at + 4])
-            if length < 2:
-                return Status.UNDECODABLE
-            at += 2 + length
-
-
-def _jpeg_frame(data: bytes, at: int, marker: int) -> Header | Status:
-    bits, height, width, components = struct.unpack_from(">BHHB", data, at + 4)
-    if not width or not height or not components:
+def _fault_of_jpeg(header: JpegHeader, data: bytes) -> Status | None:
+    if header.has_stray_bytes or not header.components:
         return Status.UNDECODABLE
-    if marker not in _SUPPORTED_FRAMES or bits != 8 or components not in {1, 3}:
+    if header.frame not in _SUPPORTED_FRAMES or header.bits != 8 or header.components not in {1, 3}:
         return Status.UNSUPPORTED
-    if marker == _PROGRESSIVE and data.count(b"\xff\xda") > _MAX_SCANS:
+    if header.frame == _PROGRESSIVE and data.count(b"\xff\xda") > _MAX_SCANS:
         return Status.UNSUPPORTED
-    return Header(encoding="jpeg", width=width, height=height)
+    return None
 
 
-def _png_header(data: bytes) -> Header | Status:
-    length, kind, width, height, depth, colour = struct.unpack_from(">I4sIIBB", data, 8)
-    if (length, kind) != (13, b"IHDR") or not (0 < width <= _LONGEST_SIDE and 0 < height <= _LONGEST_SIDE):
-        return Status.UNDECODABLE
-    if depth not in _PNG_DEPTHS.get(colour, ()):
-        return Status.UNDECODABLE
-    return Header(encoding="png", width=width, height=height)
+def _fault_of_png(header: PngHeader) -> Status | None:
+    return None if header.depth in _PNG_DEPTHS.get(header.colour, ()) else Status.UNDECODABLE
 
 
 def _decode_jpeg(data: bytes) -> Image | None:
@@ -145,7 +113,7 @@ def _decode_png(data: bytes) -> Image | None:
 
 def _is_whole_png(data: bytes) -> bool:
     """Whether every chunk is there with its checksum, up to the end chunk: the decoder would fill gaps with black."""
-    at, end = len(_PNG_SIGNATURE), len(data)
+    at, end = len(PNG_SIGNATURE), len(data)
     while at + 12 <= end:
         length = int.from_bytes(data[at : at + 4])
         after = at + 12 + length

@@ -20,16 +20,15 @@ sizes (multiples of 32) and any batch. What this module reads is strict; further
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
 from contracts.errors import Misconfigured
+from contracts.validity import UNSTORABLE
 
 FORMAT: Final = 1
 FILE_NAME: Final = "model.json"
 MODEL_FILE_NAME: Final = "model.onnx"  # the one name it may have: its digest is the version's identity
-_UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")  # as in contracts.validity
 
 Layout = Literal["NCHW", "NHWC"]
 Colour = Literal["RGB", "BGR"]
@@ -111,7 +110,7 @@ def _classes(root: _Reader) -> tuple[str, ...]:
     if not classes or len(set(map(str, classes))) != len(classes):
         raise Misconfigured(f"classes in {FILE_NAME} must be a list of different names")
     for index, name in enumerate(classes):
-        if not isinstance(name, str) or not 1 <= len(name) <= 128 or _UNSTORABLE.search(name):
+        if not isinstance(name, str) or not 1 <= len(name) <= 128 or UNSTORABLE.search(name):
             raise Misconfigured(
                 f"classes[{index}] in {FILE_NAME} is {str(name)[:80]!r}: give it a name of 1 to 128 characters, without "
                 "NUL or half a surrogate pair"

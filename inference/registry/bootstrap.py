@@ -16,15 +16,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from contracts.logs import get_logger
 from contracts.settings import Settings
+from inference.registry import tags
 from inference.registry.mlflow_client import NotFound, connect, translated, version_of_alias
 from inference.registry.model_version import ModelVersion, of_folder
-from inference.registry.resolve import DIGEST_TAG, LICENCE_TAG, SPEC_DIGEST_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-SOURCE_TAG: Final = "source"
-BOOTSTRAP: Final = "bootstrap"
 EXPERIMENT: Final = "sightline"
 _ARTIFACTS: Final = "model"
 
@@ -126,8 +124,8 @@ def _versions(client: MlflowClient, name: str) -> list[Known]:
     return [
         Known(
             version=str(one.version),
-            digest=one.tags.get(DIGEST_TAG, ""),
-            is_bootstrap=one.tags.get(SOURCE_TAG) == BOOTSTRAP,
+            digest=one.tags.get(tags.DIGEST, ""),
+            is_bootstrap=one.tags.get(tags.SOURCE) == tags.BOOTSTRAP,
         )
         for one in sorted(found, key=lambda one: int(one.version))
     ]
@@ -137,17 +135,17 @@ def _register(client: MlflowClient, model: ModelVersion, folder: Path) -> str:
     """Logs the folder's files in a run and makes them a version. Interrupted, it leaves an unused run behind."""
     experiment = client.get_experiment_by_name(EXPERIMENT)
     experiment_id = experiment.experiment_id if experiment else client.create_experiment(EXPERIMENT)
-    run = client.create_run(experiment_id, run_name=f"{BOOTSTRAP} {model.digest[:12]}")
+    run = client.create_run(experiment_id, run_name=f"{tags.BOOTSTRAP} {model.digest[:12]}")
     client.log_artifacts(run.info.run_id, str(folder), _ARTIFACTS)
     version = client.create_model_version(
         model.name,
         source=f"{run.info.artifact_uri}/{_ARTIFACTS}",
         run_id=run.info.run_id,
         tags={
-            DIGEST_TAG: model.digest,
-            SPEC_DIGEST_TAG: model.spec_digest,
-            LICENCE_TAG: model.licence,
-            SOURCE_TAG: BOOTSTRAP,
+            tags.DIGEST: model.digest,
+            tags.SPEC_DIGEST: model.spec_digest,
+            tags.LICENCE: model.licence,
+            tags.SOURCE: tags.BOOTSTRAP,
         },
     )
     client.set_terminated(run.info.run_id)

@@ -23,15 +23,13 @@ from contracts.identifiers import SHA256
 from contracts.logs import get_logger
 from contracts.settings import Settings
 from inference.domain.model_spec import FILE_NAME, MODEL_FILE_NAME
+from inference.registry import tags
 from inference.registry.mlflow_client import NotFound, connect, translated, version_of_alias
 from inference.registry.model_version import ModelVersion
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-DIGEST_TAG: Final = "digest"  # sha256 of model.onnx
-SPEC_DIGEST_TAG: Final = "spec_digest"  # sha256 of model.json; versions of others may lack it
-LICENCE_TAG: Final = "licence"  # SPDX
 UNKNOWN_LICENCE: Final = "unknown"
 
 _log = get_logger(__name__)
@@ -66,17 +64,17 @@ def _from_mlflow(client: MlflowClient, settings: Settings, alias: str, cache: Pa
         raise NotFound(f"no version of {name} has the alias {alias}")
     with translated(f"asking for version {number} of {name}"):
         found: Any = client.get_model_version(name, number)
-    digest = found.tags.get(DIGEST_TAG, "")
+    digest = found.tags.get(tags.DIGEST, "")
     if not SHA256.fullmatch(digest):
-        raise Misconfigured(f"version {found.version} of {name} has no tag {DIGEST_TAG}; deliver the model again")
+        raise Misconfigured(f"version {found.version} of {name} has no tag {tags.DIGEST}; deliver the model again")
     folder = _folder(cache, str(found.version), digest)
     version = ModelVersion(
         name=name,
         version=str(found.version),
         digest=digest,
         folder=folder,
-        licence=found.tags.get(LICENCE_TAG, UNKNOWN_LICENCE),
-        spec_digest=found.tags.get(SPEC_DIGEST_TAG, ""),
+        licence=found.tags.get(tags.LICENCE, UNKNOWN_LICENCE),
+        spec_digest=found.tags.get(tags.SPEC_DIGEST, ""),
     )
     if not version.is_whole():
         with translated(f"downloading version {found.version} of {name}"):

@@ -47,13 +47,19 @@ class ReadyFrames:
             self._batch.add(frames)
             self._changed.notify_all()
 
-    def take(self) -> list[FrameInFlight] | None:
-        """Waits for a batch that is due; None when closed."""
+    def take(self, *, within_seconds: float | None = None) -> list[FrameInFlight] | None:
+        """Waits for a batch that is due; empty when none was within that time, None when closed."""
+        deadline = None if within_seconds is None else time.monotonic() + within_seconds
         with self._changed:
             while not self._is_closed:
                 if frames := self._batch.take():
                     return frames
-                self._changed.wait(self._batch.due_in())
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    return []
+                self._changed.wait(
+                    min((wait for wait in (self._batch.due_in(), left) if wait is not None), default=None)
+                )
         return None
 
     def close(self) -> None:

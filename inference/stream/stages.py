@@ -27,9 +27,9 @@ from inference.stream.intake import Intake
 from inference.stream.metrics import Metrics
 from inference.stream.outbox import Outbox, Stopping
 from inference.stream.ready import ReadyFrames
+from inference.stream.report import Report
 from inference.stream.scoring import predictions, score
 
-_REPORT_SECONDS: Final = 10.0
 _RETRY_SECONDS: Final = 1.0
 
 _log = get_logger(__name__)
@@ -55,7 +55,7 @@ class Stages:
         self._metrics = metrics
         self._abandoned = abandoned
         self._submitted: queue.SimpleQueue[Sequence[FrameInFlight] | None] = queue.SimpleQueue()
-        self._report = _Report()
+        self._report = Report()
         self.failure: BaseException | None = None
         self._threads = [
             # In a copy of this thread's context, so that its log fields are on their events too.
@@ -99,11 +99,13 @@ class Stages:
             self._intake.take(frames)
 
     def _run_inference(self) -> None:
-        while (frames := self._ready.take()) is not None:
+        while (frames := self._ready.take(within_seconds=self._report.due_in())) is not None:
             try:
                 self._score(frames)
             finally:
                 self._ready.release(sum(frame.pixel_bytes for frame in frames))
+            self._report.write_when_due()
+        self._report.write()
 
     def _score(self, frames: Sequence[FrameInFlight]) -> None:
         """Predicts one batch and sends it. Frames of a partition that was taken away are its new owner's."""
@@ -144,20 +146,3 @@ def _resolved(frame: FrameInFlight) -> Image | Status:
     image = frame.image
     frame.image = Status.OK
     return image.result() if isinstance(image, Future) else image
-
-
-class _Report:
-    """One line every ten seconds in which something was scored, and each batch at debug."""
-
-    def __init__(self) -> None:
-        self._since = time.monotonic()
-        self._statuses: Counter[str] = Counter()
-
-    def add(self, statuses: Counter[str], model_version: str) -> None:
-        self._statuses.update(statuses)
-        _log.debug("batch_scored", frames=statuses.total(), model_version=model_version)
-        seconds = time.monotonic() - self._since
-        if seconds >= _REPORT_SECONDS:
-            _log.info("frames_scored", **self._statuses, seconds=round(seconds, 1), model_version=model_version)
-            self._statuses.clear()
-            self._since = time.monotonic()

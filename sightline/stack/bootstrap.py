@@ -21,10 +21,8 @@ import httpx
 
 from contracts.errors import Transient
 from contracts.settings import Settings
+from inference.registry import tags
 from sightline.stack.services import MLFLOW_DATABASE, REGISTRY_DATABASE
-
-_SOURCE_TAG: Final = "source"
-_BOOTSTRAP: Final = "bootstrap"
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 DEMO_MODEL: Final = ROOT / "inference" / "delivery" / "demo_model"
@@ -121,11 +119,9 @@ def ensure_champion(settings: Settings) -> None:
     bootstrap.ensure_champion(settings, DEMO_MODEL)
 
 
-def _is_settled(tags: Mapping[str, str] | None, digest: str) -> bool:
+def _is_settled(given: Mapping[str, str] | None, digest: str) -> bool:
     """Whether the champion is the demo model of this clone, or one that people chose. None: there is none."""
-    from inference.registry.resolve import DIGEST_TAG
-
-    return tags is not None and (tags.get(DIGEST_TAG) == digest or tags.get(_SOURCE_TAG) != _BOOTSTRAP)
+    return given is not None and (given.get(tags.DIGEST) == digest or given.get(tags.SOURCE) != tags.BOOTSTRAP)
 
 
 def _champion_tags(settings: Settings) -> dict[str, str] | None:

@@ -13,20 +13,17 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import timedelta
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from connectors.connect_admin import Connector, KafkaConnectAdmin
 from connectors.reconcile import reason_of
 from contracts.errors import PipelineError
 from contracts.settings import Settings
-from contracts.topics import SINKS
+from contracts.topics import SESSION_SILENCE, SINKS
 from sightline.stack.report import ServiceRow, service_rows, table
 from sightline.stack.supervision import Supervisor
 from sightline.stack.topic_figures import TopicFigures, topic_figures
 from sightline.stack.up import load
-
-# A camera tells every second that it lives; the audit gives up on one after this.
-SILENT_SECONDS: Final = 10.0
 
 _T = TypeVar("_T")
 
@@ -39,6 +36,11 @@ class OpenSession:
     camera_id: str
     captured: int
     silent_seconds: float  # since its last news
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the audit has stopped expecting more of it."""
+        return self.silent_seconds > SESSION_SILENCE.total_seconds()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +156,7 @@ def open_sessions(settings: Settings) -> tuple[OpenSession, ...]:
 
 def warnings_about(sessions: Sequence[OpenSession]) -> list[str]:
     """Two live sessions of one camera number their frames side by side: most likely two machines share a name."""
-    live = Counter(session.camera_id for session in sessions if session.silent_seconds <= SILENT_SECONDS)
+    live = Counter(session.camera_id for session in sessions if not session.is_silent)
     return [
         f"camera {camera} has {count} open sessions: two senders share its name; give each its own --camera"
         for camera, count in sorted(live.items())
@@ -163,15 +165,15 @@ def warnings_about(sessions: Sequence[OpenSession]) -> list[str]:
 
 
 def page(status: Status) -> str:
-    """For a terminal."""
-    blocks = [table(status.services)]
+    """For a terminal: first what is wrong, last whether all is well."""
+    blocks = [f"away: {reason}" for reason in status.away]
+    blocks.append(table(status.services))
     if status.connectors is not None:
         blocks.append("\n".join(["connectors", *map(_connector_line, status.connectors)]))
     if status.flow is not None:
         blocks.append("\n".join(_flow_lines(status.flow)))
     if status.sessions is not None:
         blocks.append("\n".join([f"open sessions: {len(status.sessions)}", *map(_session_line, status.sessions[:10])]))
-    blocks += [f"away: {reason}" for reason in status.away]
     blocks += [f"warning: {warning}" for warning in status.warnings]
     blocks.append("all is well" if status.is_well else "not all is well")
     return "\n\n".join(blocks)
@@ -196,5 +198,5 @@ def _flow_lines(flow: TopicFigures) -> list[str]:
 
 def _session_line(session: OpenSession) -> str:
     silence = timedelta(seconds=int(session.silent_seconds))
-    news = "" if session.silent_seconds <= SILENT_SECONDS else f"   no news for {silence}"
+    news = f"   no news for {silence}" if session.is_silent else ""
     return f"  {session.camera_id:<24} {session.captured:>9,} captured{news}   {session.session_id}"

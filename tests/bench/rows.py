@@ -71,10 +71,7 @@ def stream_against_raw(folder: Path, *, frames: int = 220, rounds: int = 5) -> I
 
 def platform_cost(folder: Path, *, frames: int = 6_000, rounds: int = 5) -> Iterator[Row]:
     """Frames of 60 kB per second through Kafka and the worker on one core, with a fake engine."""
-    images = folder / "images"
-    images.mkdir()
-    for index in range(8):
-        (images / f"{index}.jpg").write_bytes(noisy_jpeg(60_000, seed=index))
+    images = _noisy_images(folder)
     with bench_stack() as settings:
         stop_connectors(settings, *SINKS)
         send_folder(settings, images, count=frames, cameras=6)
@@ -97,10 +94,7 @@ def platform_cost(folder: Path, *, frames: int = 6_000, rounds: int = 5) -> Iter
 
 def s3_sink_against_puts(folder: Path, *, frames: int = 3_000, rounds: int = 5) -> Iterator[Row]:
     """Objects per second of the S3 sink against 16 threads that put the same bytes, the store shared."""
-    images = folder / "images"
-    images.mkdir()
-    for index in range(8):
-        (images / f"{index}.jpg").write_bytes(noisy_jpeg(60_000, seed=index))
+    images = _noisy_images(folder)
     with bench_stack() as settings:
         stop_connectors(settings, *SINKS)
         send_folder(settings, images, count=frames, cameras=6)
@@ -207,6 +201,15 @@ def cold_start(_folder: Path, *, rounds: int = 3) -> Iterator[Row]:
         goal="< 60 s",
         detail=f"{rounds} rounds: {', '.join(f'{value:.0f}' for value in first)}",
     )
+
+
+def _noisy_images(folder: Path) -> Path:
+    """A folder of eight JPEG of 60 kB."""
+    images = folder / "images"
+    images.mkdir()
+    for index in range(8):
+        (images / f"{index}.jpg").write_bytes(noisy_jpeg(60_000, seed=index))
+    return images
 
 
 def _seconds(work: Callable[[], object]) -> float:

@@ -12,9 +12,10 @@ import pytest
 
 from contracts.errors import Misconfigured, Transient
 from contracts.settings import MlflowSettings, Settings, StreamSettings
+from inference.registry import tags
 from inference.registry.bootstrap import ensure_champion
 from inference.registry.mlflow_client import connect
-from inference.registry.resolve import SPEC_DIGEST_TAG, resolve
+from inference.registry.resolve import resolve
 from tests.unit.test_model_spec import a_document
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own imports warn
@@ -119,7 +120,7 @@ def test_a_damaged_specification_is_not_served(settings: Settings, tmp_path: Pat
 
 def test_a_version_whose_specification_was_never_written_down_is_served(settings: Settings, tmp_path: Path) -> None:
     ensure_champion(settings, a_model_folder(tmp_path / "model"))
-    connect(settings).delete_model_version_tag(settings.mlflow.model_name, "1", SPEC_DIGEST_TAG)
+    connect(settings).delete_model_version_tag(settings.mlflow.model_name, "1", tags.SPEC_DIGEST)
     known = resolve(settings, "champion")
     assert known.spec_digest == ""
     assert resolve(without_mlflow(settings), "champion") == known
@@ -175,7 +176,7 @@ def test_files_that_are_not_what_the_digest_says_are_refused(settings: Settings,
 
 def test_a_specification_that_is_not_what_its_digest_says_is_refused(settings: Settings, tmp_path: Path) -> None:
     ensure_champion(settings, a_model_folder(tmp_path / "model"))
-    connect(settings).set_model_version_tag(settings.mlflow.model_name, "1", SPEC_DIGEST_TAG, "f" * 64)
+    connect(settings).set_model_version_tag(settings.mlflow.model_name, "1", tags.SPEC_DIGEST, "f" * 64)
     with pytest.raises(Misconfigured, match=r"model\.json.*deliver the model again"):
         resolve(settings, "champion")
 

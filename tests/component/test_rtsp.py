@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import simplejpeg
@@ -12,6 +15,7 @@ from connectors.cameras.sources import open_source
 from contracts.settings import CameraSettings
 from tests.support.rtsp_server import RtspCamera
 
+ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = CameraSettings(reconnect_seconds=0.2)
 
 
@@ -66,6 +70,33 @@ def test_a_wrong_password_is_waited_for_and_never_shown(capfd):
     everything = " ".join([*said, source.description, shown.out, shown.err])
     assert "no picture from rtsp://127.0.0.1" in everything
     assert "wrong-one" not in everything
+
+
+THREE_TRIES = """
+import sys, threading
+from connectors.cameras.sources import open_source
+from contracts.settings import CameraSettings
+
+stop, tries = threading.Event(), []
+
+def say(text):
+    tries.append(text)
+    if len(tries) == 3:
+        stop.set()
+
+assert list(open_source(sys.argv[1], CameraSettings(reconnect_seconds=0.01)).images(stop, say)) == []
+print(len(tries), "tries")
+"""
+
+
+def test_a_camera_that_never_answers_is_told_once_and_in_our_words():
+    # In a process of its own: FFmpeg asks once, at its first use, how much it may say.
+    command = [sys.executable, "-c", THREE_TRIES, "rtsp://127.0.0.1:1/line"]
+    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    everything = shown.stdout + shown.stderr
+    assert "3 tries" in shown.stdout
+    assert everything.count("source_away") == 1
+    assert "Connection refused" not in everything
 
 
 def test_a_rate_leaves_frames_out():

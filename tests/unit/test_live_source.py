@@ -4,6 +4,7 @@ import threading
 
 import cv2
 import numpy as np
+from structlog.testing import capture_logs
 
 from connectors.cameras.live import LONGEST_WAIT_SECONDS, LiveSource
 
@@ -90,6 +91,17 @@ def test_a_lost_stream_is_opened_again_and_says_so():
         "no picture from rtsp://cam/line: trying again every 4 s",
     ]
     assert all(video.is_released for video in videos)
+
+
+def test_an_outage_is_one_line_of_the_log_however_often_it_is_tried():
+    time = Time()
+    videos = [Video(time, None), Video(time, None), Video(time, 2), Video(time, None), Video(time, None)]
+    with capture_logs() as logged:
+        list(a_source(time, videos).images(Stop(time, after_waits=5), lambda _text: None))
+    assert [(line["event"], line.get("frames")) for line in logged if line["log_level"] == "warning"] == [
+        ("source_away", None),
+        ("source_lost", 2),
+    ]
 
 
 def test_the_wait_doubles_and_is_bounded():

@@ -77,6 +77,10 @@ def test_anything_missing_failed_or_away_is_not_well_and_the_page_still_comes(ch
     assert all(reason in page(status) for reason in status.away)
 
 
+def test_what_is_away_is_said_first():
+    assert page(a_status(connectors=None, away=("Connect is away",))).splitlines()[0] == "away: Connect is away"
+
+
 def test_a_failed_task_is_shown_with_its_reason_and_an_absent_sink_with_its_cure():
     rows = {row.name: row for row in connector_rows(connectors(frames_to_s3="FAILED"))}
     assert (rows["frames_to_s3"].tasks, rows["frames_to_s3"].reason) == (("FAILED",), "X: because")

@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Final
 
+from contracts.topics import SESSION_SILENCE
 from inference.persistence.objects import Digest
 
-SILENCE: Final = timedelta(seconds=10)  # a session without a close or news for so long is open, not in progress
 GRACE: Final = timedelta(seconds=30)  # so long may a frame of a session in progress be on its way
 NAMED: Final = 1000  # so many of each kind are named per session; all are counted
 
@@ -50,10 +50,10 @@ class Witness:
     news: tuple[News, ...] = ()  # the recent records that acknowledged more than those before, oldest first
 
     def state(self, now: datetime) -> str:
-        """Whether it is closed, in progress, or open: without a close, and without news for SILENCE."""
+        """Whether it is closed, in progress, or open: without a close, and without news for SESSION_SILENCE."""
         if self.closed_at is not None:
             return "closed"
-        return "in progress" if now - self.updated_at <= SILENCE else "open"
+        return "in progress" if now - self.updated_at <= SESSION_SILENCE else "open"
 
     @property
     def acknowledged(self) -> int:

@@ -15,6 +15,7 @@ import pytest
 from contracts.errors import Misconfigured, Rejected, Transient
 from contracts.records import Session
 from contracts.settings import Settings
+from contracts.topics import SESSION_SILENCE
 from inference.persistence import connect, ensure_partitions
 from inference.persistence.audit import Report, audit, verdicts
 from inference.persistence.audit import rounds as audit_rounds
@@ -369,4 +370,4 @@ def test_the_command_prints_what_a_person_and_a_script_need(
     assert [(entry["sequence"], entry["problem"]) for entry in answer["problems"]] == [(1, "no object")]
     assert answer["sessions"][0]["state"] == "closed"
     assert datetime.fromisoformat(answer["judged_at"]).tzinfo is not None
-    assert verdicts.GRACE > verdicts.SILENCE
+    assert verdicts.GRACE > SESSION_SILENCE

@@ -1,0 +1,11 @@
+"""What the tags of a model version are called in MLflow, and what `source` says of the versions that nobody chose."""
+
+from __future__ import annotations
+
+from typing import Final
+
+DIGEST: Final = "digest"  # sha256 of model.onnx
+SPEC_DIGEST: Final = "spec_digest"  # sha256 of model.json; versions of others may lack it
+LICENCE: Final = "licence"  # SPDX
+SOURCE: Final = "source"  # who registered it
+BOOTSTRAP: Final = "bootstrap"  # a source: the first start of an installation

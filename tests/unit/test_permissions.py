@@ -1,0 +1,121 @@
+"""Every route × every kind of token: 401 or 403, and the right role gets past the door.
+
+Behind the door nothing is there: what passes may fail in any other way. With a real Keycloak the same is done in
+tests/component/test_keycloak_tokens.py.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, cast
+
+import pytest
+from fastapi import APIRouter, FastAPI
+from starlette.testclient import TestClient
+
+from contracts.errors import Misconfigured
+from contracts.settings import AuthSettings, Settings
+from inference.api.app import create_app
+from inference.api.parts import Parts
+from inference.api.permissions import PERMISSIONS, Role, refuse_unlisted, routes_of
+from inference.api.tokens import Verifier
+from tests.support.tokens import ISSUER, Realm
+
+PUBLIC = {
+    ("GET", "/healthz"),
+    ("GET", "/readyz"),
+    ("GET", "/metrics"),
+    ("GET", "/openapi.json"),
+    ("GET", "/docs"),
+    ("GET", "/docs/oauth2-redirect"),
+}
+TICKET = {("GET", "/v1/images/{ticket}")}
+GUARDED = sorted(set(PERMISSIONS) - PUBLIC - TICKET)
+
+REALM = Realm()
+
+
+@pytest.fixture(scope="module")
+def app() -> FastAPI:
+    nothing: Any = None
+    tokens = Verifier(AuthSettings(issuer=ISSUER), fetch=REALM.jwks)
+    parts = Parts(
+        settings=Settings(),
+        tokens=tokens,
+        **{name: cast(Any, nothing) for name in Parts.__dataclass_fields__ if name not in {"settings", "tokens"}},
+    )
+    return create_app(parts)
+
+
+@pytest.fixture(scope="module")
+def client(app: FastAPI) -> TestClient:
+    return TestClient(app, raise_server_exceptions=False)
+
+
+def ask(client: TestClient, route: tuple[str, str], token: str | None) -> tuple[int, dict[str, Any]]:
+    method, path = route
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    answer = client.request(method, re.sub(r"{\w+}", "1", path), headers=headers)
+    is_problem = answer.headers.get("content-type", "").startswith("application/problem+json")
+    return answer.status_code, answer.json() if is_problem else {}
+
+
+def test_the_public_list_is_this_and_no_longer() -> None:
+    open_ = {route for route, role in PERMISSIONS.items() if role is Role.PUBLIC}
+    assert {route for route in open_ if not route[1].startswith("/docs/assets")} == PUBLIC
+    assert {route for route, role in PERMISSIONS.items() if role is Role.TICKET} == TICKET
+
+
+def test_every_route_is_in_the_permission_table(app: FastAPI) -> None:
+    assert set(routes_of(app)) == set(PERMISSIONS)
+
+
+def test_a_service_with_a_route_outside_the_table_does_not_start(app: FastAPI) -> None:
+    other = FastAPI(openapi_url=None)
+    other.router.routes.extend(app.routes)
+    stranger = APIRouter()
+    stranger.add_api_route("/v1/secrets", lambda: "everything", methods=["GET"])
+    other.include_router(stranger)
+    with pytest.raises(Misconfigured, match="/v1/secrets"):
+        refuse_unlisted(other)
+
+
+@pytest.mark.parametrize("route", GUARDED, ids=" ".join)
+def test_without_a_token_nobody_gets_in(client: TestClient, route: tuple[str, str]) -> None:
+    status, problem = ask(client, route, None)
+    assert (status, problem["code"]) == (401, "no_token")
+
+
+@pytest.mark.parametrize("kind", REALM.forgeries("viewer"))
+@pytest.mark.parametrize("route", GUARDED, ids=" ".join)
+def test_a_forged_token_gets_nobody_in(client: TestClient, route: tuple[str, str], kind: str) -> None:
+    forged = REALM.forgeries(PERMISSIONS[route])[kind]()
+    status, problem = ask(client, route, forged)
+    assert status == 401, problem
+    assert forged not in str(problem)
+
+
+@pytest.mark.parametrize("route", GUARDED, ids=" ".join)
+def test_every_other_role_together_is_not_the_right_one(client: TestClient, route: tuple[str, str]) -> None:
+    wrong = [role for role in Role if role is not PERMISSIONS[route]]
+    status, problem = ask(client, route, REALM.token(roles=[str(role) for role in wrong]))
+    assert (status, problem["code"]) == (403, "role_missing")
+    assert PERMISSIONS[route] in problem["detail"]
+
+
+@pytest.mark.parametrize("route", GUARDED, ids=" ".join)
+def test_the_right_role_gets_past_the_door(client: TestClient, route: tuple[str, str]) -> None:
+    status, problem = ask(client, route, REALM.token(roles=[PERMISSIONS[route]]))
+    assert status not in {401, 403}, problem
+
+
+@pytest.mark.parametrize("header", ["Basic dXNlcjpwYXNz", "Bearer", "Bearer ", "token abc", ""])
+def test_something_else_than_a_bearer_token_gets_nobody_in(client: TestClient, header: str) -> None:
+    answer = client.get("/v1/cameras", headers={"Authorization": header})
+    assert answer.status_code == 401
+    assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+def test_a_token_in_the_query_is_no_token(client: TestClient) -> None:
+    token = REALM.token(roles=["viewer"])
+    assert client.get(f"/v1/cameras?access_token={token}").status_code == 401
