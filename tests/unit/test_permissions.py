@@ -42,7 +42,7 @@ def app() -> FastAPI:
     parts = Parts(
         settings=Settings(),
         tokens=tokens,
-        **{name: cast(Any, nothing) for name in Parts.__dataclass_fields__ if name not in {"settings", "tokens"}},
+        **{name: cast("Any", nothing) for name in Parts.__dataclass_fields__ if name not in {"settings", "tokens"}},
     )
     return create_app(parts)
 
