@@ -1,10 +1,11 @@
 """What the stores must hold before the first frame. Every step is harmless when repeated.
 
-databases        sightline, registry, mlflow
+databases        sightline, registry, mlflow; keycloak in profile full
 migrations       the newest revision, partitions of every day
 buckets          frames, mlflow
 topics           as contracts.topics says, asserted
 schemas          FULL_TRANSITIVE set and asserted, every version registered
+realm            roles, clients and people (profile full)
 champion         the demo model, where no version is champion yet
 connectors       as connectors/sinks/*.json say
 """
@@ -18,10 +19,14 @@ from pathlib import Path
 from typing import Final
 
 import httpx
+from pydantic import SecretStr
 
 from contracts.errors import Transient
 from contracts.settings import Settings
 from inference.registry import tags
+from sightline.stack.full_services import BOOTSTRAP, KEYCLOAK_DATABASE
+from sightline.stack.logins import Logins
+from sightline.stack.ports import LOOPBACK, ports
 from sightline.stack.services import MLFLOW_DATABASE, REGISTRY_DATABASE
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -37,12 +42,14 @@ _APPLIED: Final = (
     "inference/persistence/migrations",
     "inference/delivery/demo_model/model.json",
     "inference/delivery/demo_model/model.onnx",
+    "sightline/stack/config/realm.json",
+    "sightline/stack/realm.py",
 )
 
 
-def inputs_digest(settings_text: str) -> str:
+def inputs_digest(*settings_files: Path) -> str:
     """Changes whenever a step would have something new to do."""
-    digest = hashlib.sha256(settings_text.encode())
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in settings_files if file.is_file()))
     for top in _APPLIED:
         path = ROOT / top
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
@@ -66,7 +73,8 @@ def create_databases(settings: Settings) -> None:
         autocommit=True,
     ) as connection:
         existing = {row[0] for row in connection.execute("SELECT datname FROM pg_database")}
-        for name in (postgres.database, REGISTRY_DATABASE, MLFLOW_DATABASE):
+        login = (KEYCLOAK_DATABASE,) if settings.stack.profile == "full" else ()
+        for name in (postgres.database, REGISTRY_DATABASE, MLFLOW_DATABASE, *login):
             if name not in existing:
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
 
@@ -103,6 +111,27 @@ def register_schemas(settings: Settings) -> None:
         registry.assert_registered()
     finally:
         registry.close()
+
+
+def ensure_realm(settings: Settings, logins: Logins) -> None:
+    """Makes the realm as config/realm.json says, with this home's URLs and secrets."""
+    from sightline.stack import keycloak, realm
+    from sightline.stack.keycloak_admin import KeycloakAdmin
+
+    url = f"http://{LOOPBACK}:{ports(settings.stack)['keycloak']}"
+    wanted = realm.load(
+        realm.filling(api_url=settings.api.url, mlflow_url=settings.mlflow.tracking_uri, secrets=logins.accounts)
+    )
+    with KeycloakAdmin(url, logins.accounts[keycloak.ADMIN_CLIENT]) as admin:
+        realm.ensure(admin, wanted, logins.people)
+
+
+def as_bootstrap(settings: Settings, logins: Logins | None) -> Settings:
+    """The settings of the steps that ask MLflow: in profile full with an account that may move aliases."""
+    if logins is None:
+        return settings
+    account = {"username": BOOTSTRAP, "password": SecretStr(logins.accounts[BOOTSTRAP])}
+    return settings.model_copy(update={"mlflow": settings.mlflow.model_copy(update=account)})
 
 
 def ensure_champion(settings: Settings) -> None:
