@@ -1,6 +1,9 @@
-"""The MLflow integration: which version is the champion, where its files are, and how the first one gets there.
+"""The MLflow integration: which version is the champion, where its files are, and how others get there.
 
 model_version   a version and its files
 resolve         alias ──► ModelVersion, its files in the local cache
 bootstrap       the demo model becomes the first champion
+record          aliases and tags, read and written
+promotion       the one way to another champion, and back; mends what a killed one left
+catalogue       all versions with their metrics, for a page of them
 """

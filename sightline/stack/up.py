@@ -3,8 +3,8 @@
     binaries ─► folders, settings ─► ports ─► supervisord ─► the graph below, as parallel as it allows ─► ready
 
     postgres ─► databases ─┬─► registry ─► schemas ──┐
-                           ├─► mlflow ─► champion ───┼─► stream
-                           └─► migrations ───────────┤
+                           ├─► mlflow ───┬─► champion┼─► stream
+                           └─► migrations┴───────────┤
     s3 ─► buckets ───────────────────────────────────┼─► connectors ─► watchdog
     kafka ─┬─► topics ───────────────────────────────┤
            └─► connect ──────────────────────────────┘
@@ -230,7 +230,7 @@ def _steps(
         told("buckets", "frames and models", bootstrap.create_buckets, "s3"),
         told("topics", "as the contracts say", bootstrap.ensure_topics, "kafka"),
         told("schemas", "registered, FULL_TRANSITIVE", bootstrap.register_schemas, "registry"),
-        told("champion", "there is one", bootstrap.ensure_champion, "mlflow", "buckets"),
+        told("champion", "there is one", bootstrap.ensure_champion, "mlflow", "buckets", "migrations"),
         told(
             "connectors",
             "as connectors/sinks says, all running",
