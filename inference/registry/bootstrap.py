@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from contracts.errors import Transient
 from contracts.logs import get_logger
@@ -27,9 +27,9 @@ from inference.persistence import database, ledger
 from inference.persistence.ledger import BOOTSTRAP, Approval, Promotion
 from inference.registry.mlflow_client import NotFound, connect, translated
 from inference.registry.model_version import ModelVersion, of_folder
-from inference.registry.promotion import settle
-from inference.registry.record import aliases_of, project
+from inference.registry.record import aliases_of, project, versions_of
 from inference.registry.resolve import DIGEST_TAG, LICENCE_TAG, SPEC_DIGEST_TAG
+from inference.registry.settling import settle
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -72,6 +72,10 @@ def decide(versions: Sequence[Known], champion: str | None, digest: str, *, is_c
     must_register = all(known.digest != digest for known in versions)
     if champion is None:
         return Decision(must_register=must_register, must_point=True, reason="there was no champion")
+    if not versions:
+        return Decision(
+            must_register=True, must_point=True, reason=f"MLflow has lost version {champion} and all others"
+        )
     if any(known.version == champion and known.digest == digest for known in versions):
         return Decision(must_register=False, must_point=False, reason="the demo model is the champion")
     if not is_chosen and all(known.is_bootstrap for known in versions):
@@ -172,21 +176,13 @@ def _ensure_registered_model(client: MlflowClient, name: str) -> None:
 
 
 def _versions(client: MlflowClient, name: str) -> list[Known]:
-    found: list[Any] = []
-    token: str | None = None
-    while True:
-        page = client.search_model_versions(f"name = '{name}'", page_token=token)
-        found += page
-        token = page.token
-        if not token:
-            break
     return [
         Known(
             version=str(one.version),
             digest=one.tags.get(DIGEST_TAG, ""),
             is_bootstrap=one.tags.get(SOURCE_TAG) == BOOTSTRAP,
         )
-        for one in sorted(found, key=lambda one: int(one.version))
+        for one in sorted(versions_of(client, name), key=lambda one: int(one.version))
     ]
 
 

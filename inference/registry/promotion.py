@@ -3,6 +3,7 @@
     promote  ─┐            ┌► refused: Rejected
     rollback ─┴► lock ─► settle ─► may it? ─► row intended ─► aliases ─► row done ─► tags
     reconcile ─► lock ─► settle: a half-done row is finished or reverted, aliases are put back where the ledger has them
+    set_challenger, unset_challenger ─► lock ─► one alias
 
 The ledger in Postgres is the truth, the aliases in MLflow its projection. One lock in Postgres is held from the first
 look to the last write, by the connection that writes the rows. Killed between any two steps, what is left is the old
@@ -19,21 +20,12 @@ from typing import TYPE_CHECKING, Final
 from contracts.errors import Rejected, Transient
 from contracts.logs import get_logger
 from contracts.settings import Settings
-from inference.domain.promotion import (
-    CHALLENGER,
-    CHAMPION,
-    AliasChange,
-    Judged,
-    Settlement,
-    alias_changes,
-    refusal,
-    settlement,
-)
+from inference.domain.promotion import CHALLENGER, AliasChange, Judged, refusal
 from inference.persistence import gate_verdicts, ledger
 from inference.persistence.database import Connection, connect, translated
 from inference.persistence.ledger import Approval, Promotion
-from inference.registry import mlflow_client
-from inference.registry.record import aliases_of, candidate, note, point, project
+from inference.registry import mlflow_client, settling
+from inference.registry.record import aliases_of, candidate, note, point
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -42,10 +34,6 @@ if TYPE_CHECKING:
 PATIENCE: Final = timedelta(seconds=5)
 
 _log = get_logger(__name__)
-
-
-def step(name: str) -> None:
-    """Between two effects, by name. Does nothing: tests put their own here, and die in it."""
 
 
 def promote(
@@ -74,7 +62,7 @@ def promote(
     """
     approval = Approval(by=approved_by, name=approved_by_name, reason=reason)
     with _locked(settings) as (connection, client):
-        settle(connection, client, settings.mlflow.model_name)
+        settling.settle(connection, client, settings.mlflow.model_name)
         champion = ledger.champion_of(connection, settings.mlflow.model_name)
         return _promote(connection, client, settings, version, champion, approval, needs_verdict=needs_verdict)
 
@@ -102,7 +90,7 @@ def rollback(
     """
     approval = Approval(by=approved_by, name=approved_by_name, reason=reason)
     with _locked(settings) as (connection, client):
-        settle(connection, client, settings.mlflow.model_name)
+        settling.settle(connection, client, settings.mlflow.model_name)
         champion = ledger.champion_of(connection, settings.mlflow.model_name)
         if leaving is not None and (champion is None or champion.version != leaving):
             now = "nobody is" if champion is None else f"version {champion.version} is"
@@ -127,13 +115,13 @@ def reconcile(settings: Settings) -> list[str]:
     name = settings.mlflow.model_name
     client = mlflow_client.connect(settings)
     with connect(settings, autocommit=True) as connection:
-        if _is_settled(connection, client, name) or not ledger.try_lock(connection):
+        if settling.is_settled(connection, client, name) or not ledger.try_lock(connection):
             return []
-        return settle(connection, client, name)
+        return settling.settle(connection, client, name)
 
 
-def set_challenger(settings: Settings, version: str | None) -> None:
-    """Gives the alias `challenger` to a version, or to none. It needs no row: a challenger decides nothing.
+def set_challenger(settings: Settings, version: str) -> None:
+    """Gives the alias `challenger` to a version. It needs no row: a challenger decides nothing.
 
     Raises:
         Rejected: unknown_version, already_champion, digest_missing; promotion_under_way.
@@ -141,22 +129,45 @@ def set_challenger(settings: Settings, version: str | None) -> None:
     """
     name = settings.mlflow.model_name
     with _locked(settings) as (connection, client):
-        settle(connection, client, name)
+        settling.settle(connection, client, name)
         champion = ledger.champion_of(connection, name)
-        if version is not None:
-            why_not = refusal(
-                candidate(client, name, version),
-                champion=champion.version if champion else None,
-                judged=None,
-                needs_verdict=False,
+        why_not = refusal(
+            candidate(client, name, version),
+            champion=champion.version if champion else None,
+            judged=None,
+            needs_verdict=False,
+        )
+        if why_not is not None:
+            raise Rejected(why_not.message, code=why_not.code)
+        _challenge(client, name, version)
+
+
+def unset_challenger(settings: Settings, *, leaving: str | None = None) -> None:
+    """Takes the alias `challenger` away, so that no version is.
+
+    Args:
+        settings: where Postgres and MLflow are; which model.
+        leaving: the version that is to be it no more; None: whichever is.
+
+    Raises:
+        Rejected: not_challenger; promotion_under_way.
+        Transient: Postgres or MLflow is away.
+    """
+    name = settings.mlflow.model_name
+    with _locked(settings) as (_, client):
+        now = aliases_of(client, name).get(CHALLENGER)
+        if leaving is not None and leaving != now:
+            raise Rejected(
+                f"version {leaving} is not the challenger, {f'version {now}' if now else 'nobody'} is",
+                code="not_challenger",
             )
-            if why_not is not None:
-                raise Rejected(why_not.message, code=why_not.code)
-        was = aliases_of(client, name).get(CHALLENGER)
-        if was == version:
-            return
-        point(client, name, AliasChange(alias=CHALLENGER, was=was, version=version))
-    _log.info("challenger_set", model_name=name, model_version=version, was=was)
+        _challenge(client, name, None)
+
+
+def _challenge(client: MlflowClient, name: str, version: str | None) -> None:
+    was = aliases_of(client, name).get(CHALLENGER)
+    if was != version and point(client, name, AliasChange(alias=CHALLENGER, was=was, version=version)):
+        _log.info("challenger_set", model_name=name, model_version=version, was=was)
 
 
 @contextmanager
@@ -193,12 +204,12 @@ def _promote(
     )
     if why_not is not None:
         raise Rejected(why_not.message, code=why_not.code)
-    step("before intend")
+    settling.step("before intend")
     row = ledger.intend(connection, name, version, previous_version=previous, approval=approval)
-    step("after intend")
+    settling.step("after intend")
     try:
         with translated(settings.postgres):
-            done = _carry_out(connection, client, row)
+            done = settling.carry_out(connection, client, row)
     except Transient as error:
         raise Transient(
             f"promotion {row.id} of version {version} is half-done: {error}. It is finished or taken back when MLflow "
@@ -211,75 +222,6 @@ def _promote(
     )  # fmt: skip
     note(client, done)
     return done
-
-
-def _carry_out(connection: Connection, client: MlflowClient, row: Promotion) -> Promotion:
-    """From a row that is intended to one that is done. The row ends last: who reads the ledger sees the old champion
-    until everything else shows the new one.
-    """
-    for change, is_written in project(client, row):
-        if not is_written:
-            if change.alias == CHAMPION:
-                raise Transient(f"version {row.version} was deleted in MLflow meanwhile")
-            _log.warning("alias_not_written", alias=change.alias, model_version=change.version, reason="it was deleted")
-        step(f"after {change.alias}")
-    step("before finish")
-    done = ledger.finish(connection, row)
-    step("after finish")
-    return done
-
-
-def _is_settled(connection: Connection, client: MlflowClient, name: str) -> bool:
-    """Whether there is nothing to settle. Asked without the lock, so that a look never keeps a promotion waiting."""
-    if ledger.under_way(connection, name) is not None:
-        return False
-    champion = ledger.champion_of(connection, name)
-    if champion is None:
-        return True
-    aliases = aliases_of(client, name)
-    return not alias_changes(aliases, champion=champion.version, previous=champion.previous_version)
-
-
-def settle(connection: Connection, client: MlflowClient, name: str) -> list[str]:
-    """What reconcile does; for who has the lock."""
-    words = []
-    row = ledger.under_way(connection, name)
-    if row is not None:
-        words.append(_end(connection, client, row))
-    champion = ledger.champion_of(connection, name)
-    if champion is not None:
-        words += _put_back(client, champion)
-    return words
-
-
-def _end(connection: Connection, client: MlflowClient, row: Promotion) -> str:
-    """Finishes or reverts what a killed promotion left."""
-    decision = settlement(row.version, aliases_of(client, row.model).get(CHAMPION))
-    if decision is Settlement.FINISH:
-        note(client, _carry_out(connection, client, row))
-        ended = "finished: its alias had moved"
-    else:
-        step("before revert")
-        ledger.revert(connection, row)
-        step("after revert")
-        ended = "reverted: its alias had not moved"
-    _log.warning("promotion_settled", promotion=row.id, model_version=row.version, decision=decision.value)
-    return f"promotion {row.id} of version {row.version} was half-done and is {ended}"
-
-
-def _put_back(client: MlflowClient, champion: Promotion) -> list[str]:
-    """Makes the aliases what the ledger says."""
-    words = []
-    for change, is_written in project(client, champion):
-        should = "nobody" if change.version is None else f"version {change.version}"
-        was = "nobody" if change.was is None else f"version {change.was}"
-        if is_written:
-            _log.warning("alias_put_back", alias=change.alias, was=change.was, model_version=change.version)
-            words.append(f"alias {change.alias} put back to {should}, where the ledger has it; it was at {was}")
-        else:
-            words.append(f"alias {change.alias} belongs to {should}, which was deleted in MLflow")
-        step(f"after {change.alias} put back")
-    return words
 
 
 def _judged(connection: Connection, name: str, version: str) -> Judged | None:

@@ -32,6 +32,17 @@ VERSION: Final = re.compile(r"[1-9][0-9]{0,8}")
 _log = get_logger(__name__)
 
 
+def versions_of(client: MlflowClient, name: str) -> Iterator[Any]:
+    """Every version, page by page, in MLflow's own words; none where there is no such model. For `translated`."""
+    token: str | None = None
+    while True:
+        page = client.search_model_versions(f"name = '{name}'", page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
 def aliases_of(client: MlflowClient, name: str) -> dict[str, str]:
     """Every alias and its version; empty where there is no such model.
 

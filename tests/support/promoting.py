@@ -12,7 +12,7 @@ import signal
 from collections.abc import Callable
 
 from contracts.settings import Settings
-from inference.registry import promotion
+from inference.registry import promotion, settling
 
 # A server that has imported MLflow once, from which every dying process is forked: seconds less for each.
 _CONTEXT = multiprocessing.get_context("forkserver")
@@ -39,7 +39,7 @@ def _run(act: Callable[[Settings, str], object], settings: Settings, version: st
         if name == at:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    promotion.step = die
+    settling.step = die
     act(settings, version)
 
 

@@ -11,13 +11,15 @@ import pytest
 
 from contracts.errors import Rejected, Transient
 from contracts.settings import Settings
+from inference.api.reconciler import Reconciler
 from inference.persistence import connect, ledger
 from inference.persistence.ledger import Promotion
-from inference.registry import mlflow_client, promotion
-from inference.registry.promotion import promote, reconcile, rollback, set_challenger
+from inference.registry import mlflow_client, promotion, settling
+from inference.registry.promotion import promote, reconcile, rollback, set_challenger, unset_challenger
 from tests.support.mlflow_server import MlflowServer
 from tests.support.models import a_version, aliases, champion, judged
 from tests.support.promoting import promote_and_die, reconcile_and_die
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own imports warn
 
@@ -134,8 +136,11 @@ def test_a_challenger_is_a_known_version_other_than_the_champion(settings: Setti
     set_challenger(settings, "3")
     set_challenger(settings, "3")
     assert aliases(settings)["challenger"] == "3"
-    set_challenger(settings, None)
-    set_challenger(settings, None)
+    with pytest.raises(Rejected, match="version 3 is") as other:
+        unset_challenger(settings, leaving="2")
+    assert other.value.code == "not_challenger"
+    unset_challenger(settings, leaving="3")
+    unset_challenger(settings)
     assert "challenger" not in aliases(settings)
 
 
@@ -202,7 +207,7 @@ def test_of_two_at_once_one_waits_and_is_judged_against_the_new_champion(
             begun.set()
             waiting.wait(10)
 
-    monkeypatch.setattr(promotion, "step", hold)
+    monkeypatch.setattr(settling, "step", hold)
     ended: dict[str, object] = {}
     first = start(ended, "first", lambda: promote_by(settings, "2"))
     assert begun.wait(60)
@@ -286,7 +291,7 @@ def test_mlflow_going_away_in_the_middle_is_told_and_ends_as_old_or_new(
     settings: Settings, mlflow: MlflowServer, monkeypatch: pytest.MonkeyPatch, step: str, end: str
 ) -> None:
     set_challenger(settings, "2")  # one more alias to write after the champion's
-    monkeypatch.setattr(promotion, "step", lambda name: mlflow.stop() if name == step else None)
+    monkeypatch.setattr(settling, "step", lambda name: mlflow.stop() if name == step else None)
     try:
         with pytest.raises(Transient, match=r"half-done.*finished or taken back when MLflow"):
             promote_by(settings, "2")
@@ -297,9 +302,24 @@ def test_mlflow_going_away_in_the_middle_is_told_and_ends_as_old_or_new(
                 act()
     finally:
         mlflow.start()
-    monkeypatch.setattr(promotion, "step", lambda name: None)
+    monkeypatch.setattr(settling, "step", lambda name: None)
     assert reconcile(settings)
     assert (champion(settings), roles(settings)) == (end, OLD if end == "1" else NEW)
+
+
+def test_several_reconcilers_mend_what_a_killed_process_left(settings: Settings) -> None:
+    promote_and_die(settings, "2", at="after champion")
+    reconcilers = [Reconciler(settings, seconds=0.1) for _ in range(3)]
+    for one in reconcilers:
+        one.start()
+    try:
+        eventually(lambda: champion(settings) == "2", seconds=20)
+        move_by_hand(settings, "champion", "3")
+        eventually(lambda: roles(settings) == NEW, seconds=20)
+    finally:
+        for one in reconcilers:
+            one.close()
+    assert states(settings) == [("1", "done"), ("2", "done")]
 
 
 def test_a_promotion_that_lost_its_lock_cannot_make_its_row_count(
@@ -313,11 +333,11 @@ def test_a_promotion_that_lost_its_lock_cannot_make_its_row_count(
                     "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
                 )
 
-    monkeypatch.setattr(promotion, "step", lose)
+    monkeypatch.setattr(settling, "step", lose)
     with pytest.raises(Transient, match="half-done"):
         promote_by(settings, "2")
     assert champion(settings) == "1"
-    monkeypatch.setattr(promotion, "step", lambda name: None)
+    monkeypatch.setattr(settling, "step", lambda name: None)
     assert reconcile(settings) == ["promotion 2 of version 2 was half-done and is finished: its alias had moved"]
     assert (champion(settings), roles(settings)) == ("2", NEW)
 
