@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from contracts.settings import Settings
 from inference.api.identity import TokenVerifier
+from inference.registry.catalogue import Catalogue
 
 if TYPE_CHECKING:
     from inference.api.detector import Detector
@@ -25,3 +26,4 @@ class Parts:
     frames: FrameStore  # the images
     detector: Detector  # a bounded queue in front of the champion
     ingest: Ingest  # frames by HTTP into the topic
+    catalogue: Catalogue = field(default_factory=Catalogue)  # what MLflow said last of all versions

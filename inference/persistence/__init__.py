@@ -4,6 +4,7 @@ schema     migrations and day partitions        database   one connection, error
 objects    the frames bucket                    frames     what the tables say about frames
 audit      is every acknowledged frame accounted for?
 trace      one frame's whole life
+ledger     who is champion, since when    gate_verdicts   what the gate said of a version
 """
 
 from inference.persistence.database import connect

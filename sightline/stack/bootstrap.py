@@ -6,7 +6,7 @@ buckets          frames, mlflow
 topics           as contracts.topics says, asserted
 schemas          FULL_TRANSITIVE set and asserted, every version registered
 realm            roles, clients and people (profile full)
-champion         the demo model, where no version is champion yet
+champion         the demo model, where no version is champion yet; its row in the ledger
 connectors       as connectors/sinks/*.json say
 """
 
@@ -138,7 +138,9 @@ def ensure_champion(settings: Settings) -> None:
     """Registers the demo model as champion where that is nobody's decision but ours."""
     from inference.registry.model_version import of_folder
 
-    if _is_settled(_champion_tags(settings), of_folder(DEMO_MODEL, name=settings.mlflow.model_name).digest):
+    digest = of_folder(DEMO_MODEL, name=settings.mlflow.model_name).digest
+    version, tags = _champion(settings)
+    if _is_settled(tags, digest) and version == _champion_of_the_ledger(settings):
         return
     import mlflow  # noqa: F401 - sets up its logging, which is then turned down
 
@@ -153,8 +155,19 @@ def _is_settled(given: Mapping[str, str] | None, digest: str) -> bool:
     return given is not None and (given.get(tags.DIGEST) == digest or given.get(tags.SOURCE) != tags.BOOTSTRAP)
 
 
-def _champion_tags(settings: Settings) -> dict[str, str] | None:
-    """The tags of the champion's version, None without one. By HTTP: importing MLflow's client costs seconds.
+def _champion_of_the_ledger(settings: Settings) -> str | None:
+    """Its version; None: there is no row, or one is half-done."""
+    from inference.persistence import connect, ledger
+
+    name = settings.mlflow.model_name
+    with connect(settings) as connection:
+        champion = ledger.champion_of(connection, name)
+        is_open = ledger.under_way(connection, name) is not None
+    return None if champion is None or is_open else champion.version
+
+
+def _champion(settings: Settings) -> tuple[str | None, dict[str, str] | None]:
+    """The version that has the alias, and its tags. By HTTP: importing MLflow's client costs seconds.
 
     Raises:
         Transient: MLflow is away.
@@ -170,8 +183,9 @@ def _champion_tags(settings: Settings) -> dict[str, str] | None:
     except httpx.HTTPError as error:
         raise Transient(f"asking MLflow for its champion: {type(error).__name__}") from error
     if answer.status_code != httpx.codes.OK:
-        return None
-    return {tag["key"]: tag["value"] for tag in answer.json()["model_version"].get("tags", [])}
+        return None, None
+    found = answer.json()["model_version"]
+    return str(found["version"]), {tag["key"]: tag["value"] for tag in found.get("tags", [])}
 
 
 def apply_connectors(settings: Settings) -> None:

@@ -3,8 +3,8 @@
     binaries ─► folders, settings ─► ports ─► supervisord ─► the graph below, as parallel as it allows ─► ready
 
     postgres ─► databases ─┬─► registry ─► schemas ──┐
-                           ├─► mlflow ─► champion ───┼─► stream
-                           └─► migrations ───────────┤
+                           ├─► mlflow ───┬─► champion┼─► stream
+                           └─► migrations┴───────────┤
     s3 ─► buckets ───────────────────────────────────┼─► connectors ─► watchdog
     kafka ─┬─► topics ───────────────────────────────┤
            └─► connect ──────────────────────────────┘
@@ -275,7 +275,7 @@ def _steps(
             "champion",
             "there is one",
             lambda given: bootstrap.ensure_champion(bootstrap.as_bootstrap(given, logins)),
-            *("mlflow", "buckets", *behind_login),
+            *("mlflow", "buckets", "migrations", *behind_login),
         ),
         told(
             "connectors",
