@@ -17,7 +17,7 @@ from inference.domain.detections import Detections
 from inference.domain.letterbox import Image
 from inference.engines.fake_engine import FakeEngine
 from inference.registry.model_version import ModelVersion
-from inference.stream.champion import Champion, ServedModel
+from inference.serving.served_models import ServedModel, ServedModels
 from inference.stream.intake import Intake
 from inference.stream.metrics import Metrics
 from inference.stream.outbox import Outbox
@@ -65,8 +65,8 @@ class Running:
             codec, ready, outbox, self.metrics, retention=timedelta(days=90), max_pixels=100_000, decode_threads=2,
             needs_pixels=engine.needs_pixels, abandoned=abandoned,
         )  # fmt: skip
-        champion = Champion(ServedModel(version=VERSION, engine=engine))
-        self.stages = Stages(intake, ready, champion, outbox, self.metrics, abandoned=abandoned)
+        self.models = ServedModels(ServedModel(version=VERSION, engine=engine))
+        self.stages = Stages(intake, ready, self.models, outbox, self.metrics, abandoned=abandoned)
         step = worker.step
 
         def stepping() -> None:
