@@ -31,6 +31,8 @@ from inference.serving.refusals import Refusals
 from inference.serving.served_models import Role, ServedModel, ServedModels
 from inference.serving.words import Words
 
+# A promotion takes the alias away before it writes that it is done: what is warm stays so long enough to be crowned.
+GRACE_SECONDS: Final = 15.0
 _LEAVE_SECONDS: Final = 2.0
 
 _log = get_logger(__name__)
@@ -60,6 +62,8 @@ class Watch:
         self._loader = loader
         self._metrics = metrics
         self._lead = lead
+        self._clock = clock
+        self._unnamed_since: float | None = None  # when the challenger held here was first no longer named
         self._refusals = Refusals(clock=clock)
         self._unheard: dict[Role, str] = {}  # why, while those asked are away
         self._named_champion: str | None = None
@@ -124,7 +128,7 @@ class Watch:
             self._release_challenger()  # a shadow never scores with the champion's version
 
     def _serve(self, named: str | None) -> None:
-        self._refusals.forget("champion", but=named)
+        self._forget_refusals("champion", but=named)
         held = self._held("champion")
         decision = decide("champion", named=named, held=held, refused=self._refusals.resting("champion"))
         if decision.act is Act.LOAD:
@@ -136,8 +140,7 @@ class Watch:
             self._serve_last(self._refusals.error("champion", named) or Transient(f"version {named} is awaited"))
 
     def _crowned(self, model: ServedModel, previous: str | None, *, seconds: float) -> None:
-        self._refusals.forget("champion")
-        self._metrics.is_refused.labels("champion").set(0)
+        self._forget_refusals("champion")
         self._loader.keep(model.version)
         _log.info(
             "champion_swapped", model_version=model.version.version, previous_version=previous or "",
@@ -167,7 +170,7 @@ class Watch:
             self._note_unheard("challenger", error)
             return
         self._note_heard("challenger")
-        self._refusals.forget("challenger", but=named)
+        self._forget_refusals("challenger", but=named)
         decision = decide(
             "challenger",
             named=named,
@@ -175,11 +178,20 @@ class Watch:
             champions=self._champions(),
             refused=self._refusals.resting("challenger"),
         )
-        if decision.act is Act.RELEASE:
+        if decision.act is not Act.RELEASE:
+            self._unnamed_since = None
+        elif self._is_grace_over():
             self._release_challenger()
         # Not before the champion: it comes first, and a shadow must know whom it may not be.
-        elif decision.act is Act.LOAD and self._champions():
+        if decision.act is Act.LOAD and self._champions():
             self._load("challenger", decision.version)
+
+    def _is_grace_over(self) -> bool:
+        if self._lead == "challenger":  # who is none must not score as one
+            return True
+        if self._unnamed_since is None:
+            self._unnamed_since = self._clock()
+        return self._clock() - self._unnamed_since >= GRACE_SECONDS
 
     def _champions(self) -> frozenset[str]:
         return frozenset(filter(None, (self._named_champion, self._held("champion"))))
@@ -198,7 +210,10 @@ class Watch:
         except PipelineError as error:
             self._refuse(role, version, error)
             return None
-        return self._make_ready(role, fetched)
+        model = self._make_ready(role, fetched)
+        if model is not None:
+            self._forget_refusals(role)
+        return model
 
     def _make_ready(self, role: Role, version: ModelVersion) -> ServedModel | None:
         with self._loading:
@@ -212,8 +227,6 @@ class Watch:
                 self._refuse(role, version.version, error)
                 return None
             self._models.put(model)
-        self._refusals.forget(role)
-        self._metrics.is_refused.labels(role).set(0)
         return model
 
     def _refuse(self, role: Role, version: str, error: PipelineError) -> None:
@@ -224,8 +237,16 @@ class Watch:
             return
         code = error.code if isinstance(error, Rejected) else "misconfigured"
         self._metrics.refused.labels(role, code).inc()
-        self._metrics.is_refused.labels(role).set(1)
+        self._show_refusal(role)
         _log.error("version_refused", role=role, model_version=version, code=code, reason=str(error))
+
+    def _forget_refusals(self, role: Role, *, but: str | None = None) -> None:
+        self._refusals.forget(role, but=but)
+        self._show_refusal(role)
+
+    def _show_refusal(self, role: Role) -> None:
+        error = self._refusals.newest(role)
+        self._metrics.is_refused.labels(role).set(error is not None and not isinstance(error, Transient))
 
     def _note_unheard(self, role: Role, error: PipelineError) -> None:
         if role not in self._unheard:
