@@ -182,9 +182,13 @@ class Watch:
             self._unnamed_since = None
         elif self._is_grace_over():
             self._release_challenger()
-        # Not before the champion: it comes first, and a shadow must know whom it may not be.
-        if decision.act is Act.LOAD and self._champions():
+        if decision.act is Act.LOAD and self._may_load_challenger():
             self._load("challenger", decision.version)
+
+    def _may_load_challenger(self) -> bool:
+        """Not before the champion serves, which comes first; a shadow must only know whom it may not be."""
+        known = self._held("champion") if self._lead == "champion" else self._named_champion
+        return known is not None
 
     def _is_grace_over(self) -> bool:
         if self._lead == "challenger":  # who is none must not score as one
@@ -225,6 +229,9 @@ class Watch:
                 model = self._loader.ready(version, role)
             except PipelineError as error:
                 self._refuse(role, version.version, error)
+                return None
+            if self._lead == "challenger" and version.version in self._champions():
+                model.engine.close()  # it became champion meanwhile
                 return None
             self._models.put(model)
         return model

@@ -7,8 +7,10 @@ import itertools
 import pytest
 
 from contracts.errors import Misconfigured, Rejected, Transient
+from inference.registry.model_version import ModelVersion
 from inference.serving.decision import Act, decide
 from inference.serving.refusals import AGAIN_SECONDS
+from inference.serving.served_models import Role, ServedModel
 from inference.serving.watch import GRACE_SECONDS
 from tests.support.served import Closable, FakeLoader, FakeWords, Watched
 
@@ -160,6 +162,17 @@ def test_before_there_is_a_champion_it_waits_and_loads_no_challenger() -> None:
     assert watched.held() == ("1", "2")
 
 
+def test_the_champion_comes_first_however_long_it_takes() -> None:
+    watched = Watched(FakeWords(champion="1", challenger="2"))
+    watched.loader.unreachable["1"] = Transient("MLflow is away")
+    watched.round()
+    watched.round()
+    assert (watched.held(), watched.loader.loaded) == ((None, None), [])
+    watched.loader.unreachable.clear()
+    watched.round()
+    assert watched.loader.loaded == [("1", "champion"), ("2", "challenger")]
+
+
 def test_a_champion_whose_files_cannot_be_had_yet_is_tried_again_while_the_old_one_serves() -> None:
     watched = Watched(FakeWords(champion="1"))
     watched.round()
@@ -281,3 +294,21 @@ def test_a_shadow_that_does_not_know_the_champion_loads_nothing() -> None:
     watched.words.named["champion"] = "1"
     watched.round()
     assert watched.held() == (None, "2")
+
+
+def test_a_shadow_drops_a_challenger_that_became_champion_while_it_was_loaded() -> None:
+    class Promoted(FakeLoader):
+        def ready(self, version: ModelVersion, role: Role) -> ServedModel:
+            watched.words.named["champion"] = version.version
+            watched.watch.follow_champion()
+            self.model = super().ready(version, role)
+            return self.model
+
+    loader = Promoted()
+    watched = Watched(FakeWords(champion="1", challenger="2"), loader, lead="challenger")
+    told: list[ServedModel | None] = []
+    watched.models.on_change("challenger", told.append)
+    watched.round()
+    assert told == [None]
+    assert isinstance(loader.model.engine, Closable)
+    assert loader.model.engine.closed == 1
