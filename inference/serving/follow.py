@@ -181,10 +181,10 @@ class Follower:
 
     def close(self) -> None:
         """Stops following, takes the heartbeat's row away, closes the engines when nobody uses them."""
+        if self._pulse is not None:
+            self._pulse.close()  # first: it is what others see
         if self._watch is not None:
             self._watch.close()
-        if self._pulse is not None:
-            self._pulse.close()
         self.models.close()
 
     def _is_refused(self) -> bool:

@@ -19,7 +19,9 @@ class ServingMetrics:
             ["role", "name", "version", "digest", "engine"],
             registry=registry,
         )
-        self._changes = Counter(f"{_PREFIX}_changes_total", "Changes of model.", ["role"], registry=registry)
+        self._changes = Counter(
+            f"{_PREFIX}_changes_total", "Models that were given the role.", ["role"], registry=registry
+        )
         self.refused = Counter(
             f"{_PREFIX}_refused_total", "Versions that did not work here.", ["role", "reason"], registry=registry
         )
@@ -44,9 +46,9 @@ class ServingMetrics:
         """What has the role from now on."""
         for gauge, labels in self._shown.pop(role, []):
             gauge.remove(*labels)
-        self._changes.labels(role).inc()
         if model is None:
             return
+        self._changes.labels(role).inc()
         version = model.version
         info = (role, version.name, version.version, version.digest, model.engine.name)
         shown = [(self._model_info, info, 1.0), (self._batch_images, (role,), float(model.plan.size))]

@@ -16,7 +16,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from connectors.kafka import make_consumer, make_producer
 from connectors.schema_registry import SchemaRegistry
@@ -125,16 +125,7 @@ def _serve(settings: Settings, follower: Follower, codec: Codec, metrics: Metric
     # A dead letter is the refused record and the reason: room for the largest.
     producer = make_producer(settings, **{"message.max.bytes": MAX_DEAD_LETTER_BYTES})
     worker = Worker(producer, in_flight_limit=half, metrics=metrics, has_model=lambda: follower.current is not None)
-    consumer = make_consumer(
-        settings,
-        stream.challenger_group if is_shadow else stream.group,
-        **{
-            "auto.offset.reset": "latest" if is_shadow else "earliest",
-            "partition.assignment.strategy": "cooperative-sticky",
-            "queued.max.messages.kbytes": max(1, half // 1024),
-            "on_commit": worker.on_commit,
-        },
-    )
+    consumer = _consumer(settings, worker, is_shadow=is_shadow, queued_kilobytes=half // 1024)
     outbox = Outbox(producer, codec, finished=worker.finished, abandoned=abandoned, is_shadow=is_shadow)
     model = follower.current
     ready = ReadyFrames(size=UNMEASURED.size, age_seconds=UNMEASURED.age_seconds)
@@ -159,7 +150,22 @@ def _serve(settings: Settings, follower: Follower, codec: Codec, metrics: Metric
         consumer.close()
     if not is_idle:
         # An engine in the middle of a long inference cannot be interrupted; Python would wait for it at exit.
+        follower.close()
         _leave("the engine is still busy")
+
+
+def _consumer(settings: Settings, worker: Worker, *, is_shadow: bool, queued_kilobytes: int) -> Any:
+    stream = settings.stream
+    return make_consumer(
+        settings,
+        stream.challenger_group if is_shadow else stream.group,
+        **{
+            "auto.offset.reset": "latest" if is_shadow else "earliest",
+            "partition.assignment.strategy": "cooperative-sticky",
+            "queued.max.messages.kbytes": max(1, queued_kilobytes),
+            "on_commit": worker.on_commit,
+        },
+    )
 
 
 def _swapped(model: ServedModel | None, ready: ReadyFrames, metrics: Metrics) -> None:
