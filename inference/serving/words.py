@@ -8,6 +8,7 @@ In profile full an alias `champion` that was moved by hand is nobody's word.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -24,7 +25,10 @@ if TYPE_CHECKING:
 CHALLENGER: Final = "challenger"
 
 # An answer this old is asked for again: both roles share one question per round.
-_FRESH_SECONDS: Final = 0.4
+_FRESH_SECONDS: Final = 0.5
+
+# MLflow's client lets it warn of every retry: two lines a second for as long as MLflow is away.
+_RETRIES_LOG: Final = "urllib3.connectionpool"
 
 _NEWEST_CHAMPION: Final = """
 SELECT version FROM promotions
@@ -77,16 +81,21 @@ class AliasWords:
     def _ask(self) -> Mapping[str, str]:
         with self._lock:
             if self._clock() >= self._fresh_until:
-                name = self._settings.mlflow.model_name
-                self._client = self._client or connect(self._settings)
-                try:
-                    with translated(f"asking for the aliases of {name}"):
-                        found = self._client.get_registered_model(name).aliases
-                except NotFound:  # nothing was registered yet
-                    found = {}
-                self._aliases = {alias: str(version) for alias, version in found.items()}
+                self._aliases = self._asked()
                 self._fresh_until = self._clock() + _FRESH_SECONDS
             return self._aliases
+
+    def _asked(self) -> Mapping[str, str]:
+        name = self._settings.mlflow.model_name
+        if self._client is None:
+            self._client = connect(self._settings)
+            logging.getLogger(_RETRIES_LOG).setLevel(logging.ERROR)
+        try:
+            with translated(f"asking for the aliases of {name}"):
+                found = self._client.get_registered_model(name).aliases
+        except NotFound:  # nothing was registered yet
+            return {}
+        return {alias: str(version) for alias, version in found.items()}
 
 
 class LedgerWords:
