@@ -118,7 +118,8 @@ class Watch:
             self._serve_last(error)
             return
         if named is None and self._lead == "champion" and self._held("champion") is None:
-            self._note_unheard("champion", Transient(f"no version of {self._model_name} is champion yet: `sightline up` makes the demo model one"))  # fmt: skip
+            nobody = f"no version of {self._model_name} is champion yet: `sightline up` makes the demo model one"
+            self._note_unheard("champion", Transient(nobody))
             return
         self._note_heard("champion")
         self._named_champion = named or self._named_champion
@@ -152,7 +153,8 @@ class Watch:
         if self._lead != "champion" or self._held("champion") is not None:
             return
         last = self._loader.last()
-        if last is not None and self._refusals.error("champion", last.version) is None:
+        refused = last and self._refusals.error("champion", last.version)
+        if last is not None and (refused is None or isinstance(refused, Transient)):
             if self._make_ready("champion", last) is not None:
                 _log.warning("champion_from_cache", model_version=last.version, reason=str(error))
                 return

@@ -197,6 +197,13 @@ def test_a_start_serves_the_last_champion_while_the_named_ones_files_cannot_be_h
     assert watched.held() == ("2", None)
 
 
+def test_a_start_serves_the_named_champion_out_of_the_cache_when_its_own_files_cannot_be_had_again() -> None:
+    watched = Watched(FakeWords(champion="2"), FakeLoader(last="2"))
+    watched.loader.unreachable["2"] = Transient("MLflow is away")
+    watched.round()
+    assert watched.held() == ("2", None)
+
+
 def test_a_refused_champion_never_serves_is_told_and_tried_again_only_after_a_while() -> None:
     watched = Watched(FakeWords(champion="1"))
     watched.round()
