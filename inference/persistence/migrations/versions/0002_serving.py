@@ -57,6 +57,7 @@ CREATE TABLE gate_verdicts (
 CREATE INDEX gate_verdicts_by_version ON gate_verdicts (model, version, id DESC)
 """
 
+# `version` is empty while a process serves none; `reason` says why it does not serve, or has not warmed, what it should.
 SERVING = """
 CREATE TABLE serving (
     instance text PRIMARY KEY,
@@ -66,6 +67,7 @@ CREATE TABLE serving (
     state text NOT NULL,
     warmed_version text,
     engine text NOT NULL,
+    reason text,
     started_at timestamp(6) NOT NULL,
     updated_at timestamp(6) NOT NULL DEFAULT (now() AT TIME ZONE 'UTC')
 );
