@@ -179,7 +179,7 @@ class Detector:
             timer.cancel()
 
     def close(self, *, within_seconds: float) -> bool:
-        """Ends the threads, then the engine. False when one is still busy after that time: then leave the process."""
+        """Ends the threads, then the engine. False when one is still busy after that time: the engine stays open."""
         self._to_decode.put(None)
         self._to_infer.put(None)
         self._to_draw.put(None)

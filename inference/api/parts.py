@@ -44,13 +44,11 @@ class Parts:
         self.detector.start()
         self.ingest.start()
 
-    async def close(self) -> bool:
-        """After the last request. False when the engine is still busy: then leave the process at once."""
+    async def close(self) -> None:
+        """After the last request."""
         await self.ingest.close(within_seconds=_LAST_ACKNOWLEDGEMENTS_SECONDS)
-        is_idle = await asyncio.to_thread(self.detector.close, within_seconds=_ENGINE_SECONDS)
-        if self.database is not None:
-            self.database.close()
-        return is_idle
+        await asyncio.to_thread(self.detector.close, within_seconds=_ENGINE_SECONDS)
+        self.database.close()
 
 
 def make_parts(settings: Settings) -> Parts:
