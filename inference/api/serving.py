@@ -1,7 +1,7 @@
 """Which models this process can run: the seam between the detector and whatever follows the champion.
 
-    settings.api.model_folder │ the fake engine │ the registry's alias ──► FixedModel: one model for the process's life
-    the ledger, followed                                               ──► inference.serving, which swaps
+settings.api.model_folder │ the fake engine │ the registry's alias ──► FixedModel: one model for the process's life
+the ledger, followed                                               ──► inference.serving, which swaps
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Served(Protocol):
 
     @property
     def role(self) -> str:
-        """champion | challenger."""
+        """Champion or challenger, as predictions carry it."""
         ...
 
 

@@ -1,7 +1,7 @@
 """A running API for tests: real processes on a port of their own.
 
-    with running_api(engine="fake", processes=2) as api:
-        api.client(roles="operator").post("/v1/detections", content=jpeg())
+with running_api(engine="fake", processes=2) as api:
+    api.client(roles="operator").post("/v1/detections", content=jpeg())
 """
 
 from __future__ import annotations
@@ -57,7 +57,9 @@ class RunningApi:
 
 
 @contextmanager
-def running_api(*, slow: float = 0, environment: Mapping[str, str] | None = None, **api: object) -> Iterator[RunningApi]:
+def running_api(
+    *, slow: float = 0, environment: Mapping[str, str] | None = None, **api: object
+) -> Iterator[RunningApi]:
     """Runs until every process of it is ready. `api` are settings of that section."""
     with launched_api(slow=slow, environment=environment, **api) as running:
         count = int(str(api.get("processes", 1)))

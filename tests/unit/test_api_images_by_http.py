@@ -86,7 +86,11 @@ REFUSED = {
     "a JPEG's head alone": (GOLDEN[:20], 422, "undecodable"),
     "a PNG cut short": (png()[:-20], 422, "undecodable"),
     "a damaged PNG": (png()[:60] + b"\0\0\0\0" + png()[64:], 422, "undecodable"),
-    "a JPEG without size": (jpeg(8, 8).replace(struct.pack(">HH", 8, 8), struct.pack(">HH", 0, 8), 1), 422, "undecodable"),
+    "a JPEG without size": (
+        jpeg(8, 8).replace(struct.pack(">HH", 8, 8), struct.pack(">HH", 0, 8), 1),
+        422,
+        "undecodable",
+    ),
     "CMYK": (cmyk(), 415, "unsupported_image"),
     "an animated GIF": (GIF, 415, "unsupported_image"),
     "WebP": (WEBP, 415, "unsupported_image"),
@@ -142,7 +146,9 @@ def test_the_declared_type_does_not_matter_but_must_be_one_that_is_read(client: 
 
 def test_exif_orientation_is_ignored_so_that_boxes_fit_the_pixels_as_stored(client: TestClient):
     tall = jpeg(40, 80)
-    plain, turned = (client.post("/v1/detections", content=data).json() for data in (GOLDEN, with_orientation(GOLDEN, 6)))
+    plain, turned = (
+        client.post("/v1/detections", content=data).json() for data in (GOLDEN, with_orientation(GOLDEN, 6))
+    )
     assert turned["detections"] == plain["detections"]
     body = client.post("/v1/detections", content=with_orientation(tall, 6)).json()
     assert (body["width"], body["height"]) == (40, 80)
@@ -161,8 +167,16 @@ def test_a_form_with_the_image_gets_the_same_answer(client: TestClient):
 @pytest.mark.parametrize(
     ("body", "declared", "code"),
     [
-        (b"--x\r\nContent-Disposition: form-data; name=\"other\"\r\n\r\n1\r\n--x--\r\n", "multipart/form-data; boundary=x", "no_image"),
-        (b"--x\r\nContent-Disposition: form-data; name=\"image\"\r\n\r\ntext\r\n--x--\r\n", "multipart/form-data; boundary=x", "no_image"),
+        (
+            b'--x\r\nContent-Disposition: form-data; name="other"\r\n\r\n1\r\n--x--\r\n',
+            "multipart/form-data; boundary=x",
+            "no_image",
+        ),
+        (
+            b'--x\r\nContent-Disposition: form-data; name="image"\r\n\r\ntext\r\n--x--\r\n',
+            "multipart/form-data; boundary=x",
+            "no_image",
+        ),
         (b"nothing of the kind", "multipart/form-data; boundary=x", "bad_form"),
         (b"--x\r\n", "multipart/form-data", "bad_form"),
         (b"", "multipart/form-data; boundary=x", "no_image"),
@@ -244,4 +258,4 @@ def test_the_metrics_name_routes_and_no_ids(client: TestClient):
     assert 'sightline_api_requests_total{method="POST",route="/v1/detections",status="200"}' in page.text
     assert 'route="unmatched",status="404"' in page.text
     assert "12345" not in page.text
-    assert 'sightline_api_model_info{' in page.text
+    assert "sightline_api_model_info{" in page.text

@@ -1,6 +1,6 @@
 """Images in, boxes out: POST /v1/detections.
 
-    body ─► images ─► detector ─► JSON, or the image with its boxes drawn
+body ─► images ─► detector ─► JSON, or the image with its boxes drawn
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ async def detect(
         float | None,
         Query(ge=0, le=1, description="Leaves out what is below it; the model's own least confidence holds as well"),
     ] = None,
-    annotated: Annotated[bool, Query(description="Answers with the image, boxes drawn, as JPEG")] = False,  # noqa: FBT002 - a query parameter
+    annotated: Annotated[bool, Query(description="Answers with the image, boxes drawn, as JPEG")] = False,
 ) -> Response:
     """Detects in one JPEG or PNG, as the body or in the field `image` of a form.
 
@@ -104,9 +104,7 @@ async def detect(
     parts.detector.refuse_when_full()
     body = await read_body(request, parts.bodies, limit=parts.settings.api.max_body_bytes)
     image = await image_of(request, body, media_type)
-    answer = await parts.detector.detect(
-        image, version=version, confidence=min_confidence, is_annotated=annotated
-    )
+    answer = await parts.detector.detect(image, version=version, confidence=min_confidence, is_annotated=annotated)
     if answer.annotated is not None:
         return Response(answer.annotated, media_type="image/jpeg", headers=_headers(answer))
     total = time.perf_counter() - began
