@@ -19,7 +19,7 @@ from contracts.settings import Settings
 from inference.persistence import connect
 from inference.registry import mlflow_client
 from inference.registry.model_version import digest_of
-from inference.registry.resolve import DIGEST_TAG, LICENCE_TAG, SPEC_DIGEST_TAG
+from inference.registry.tags import DIGEST, LICENCE, SPEC_DIGEST
 
 DELIVERY = Path(__file__).parents[2] / "inference/delivery"
 DEMO_MODEL = DELIVERY / "demo_model"
@@ -37,12 +37,12 @@ def register(settings: Settings, folder: Path = DEMO_MODEL) -> str:
     experiment = client.get_experiment_by_name(EXPERIMENT)
     run = client.create_run(experiment.experiment_id if experiment else client.create_experiment(EXPERIMENT))
     client.log_artifacts(run.info.run_id, str(folder), "model")
-    digests = {DIGEST_TAG: folder / "model.onnx", SPEC_DIGEST_TAG: folder / "model.json"}
+    digests = {DIGEST: folder / "model.onnx", SPEC_DIGEST: folder / "model.json"}
     version = client.create_model_version(
         name,
         source=f"{run.info.artifact_uri}/model",
         run_id=run.info.run_id,
-        tags={tag: digest_of(file) for tag, file in digests.items()} | {LICENCE_TAG: "AGPL-3.0"},
+        tags={tag: digest_of(file) for tag, file in digests.items()} | {LICENCE: "AGPL-3.0"},
     )
     client.set_terminated(run.info.run_id)
     return str(version.version)
