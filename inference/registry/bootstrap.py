@@ -12,21 +12,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from contracts.logs import get_logger
 from contracts.settings import Settings
-from inference.registry.mlflow_client import NotFound, connect, translated, version_of_alias
-from inference.registry.model_version import ModelVersion, of_folder
-from inference.registry.resolve import DIGEST_TAG, LICENCE_TAG, SPEC_DIGEST_TAG
+from inference.registry.mlflow_client import connect, translated, version_of_alias
+from inference.registry.model_version import of_folder
+from inference.registry.registration import SOURCE_TAG, all_versions, ensure_registered_model, record
+from inference.registry.resolve import DIGEST_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-SOURCE_TAG: Final = "source"
 BOOTSTRAP: Final = "bootstrap"
-EXPERIMENT: Final = "sightline"
-_ARTIFACTS: Final = "model"
 
 _log = get_logger(__name__)
 
@@ -86,14 +84,14 @@ def ensure_champion(settings: Settings, folder: Path) -> list[str]:
     model = of_folder(folder, name=name)
     client = connect(settings)
     with translated(f"looking for {name}"):
-        _ensure_registered_model(client, name)
+        ensure_registered_model(client, name)
         versions = _versions(client, name)
     champion = version_of_alias(client, name, alias)
     decision = decide(versions, champion, model.digest)
     changes: list[str] = []
     with translated(f"registering the demo model as {name}"):
         if decision.must_register:
-            version = _register(client, model, folder)
+            version = record(client, model, folder, source=BOOTSTRAP)
             changes.append(f"registered version {version} of {name}")
         else:
             version = next(known.version for known in versions if known.digest == model.digest)
@@ -106,49 +104,12 @@ def ensure_champion(settings: Settings, folder: Path) -> list[str]:
     return changes
 
 
-def _ensure_registered_model(client: MlflowClient, name: str) -> None:
-    try:
-        with translated(f"looking for {name}"):
-            client.get_registered_model(name)
-    except NotFound:
-        client.create_registered_model(name, description="What looks at every frame. Aliases say which version serves.")
-
-
 def _versions(client: MlflowClient, name: str) -> list[Known]:
-    found: list[Any] = []
-    token: str | None = None
-    while True:
-        page = client.search_model_versions(f"name = '{name}'", page_token=token)
-        found += page
-        token = page.token
-        if not token:
-            break
     return [
         Known(
             version=str(one.version),
             digest=one.tags.get(DIGEST_TAG, ""),
             is_bootstrap=one.tags.get(SOURCE_TAG) == BOOTSTRAP,
         )
-        for one in sorted(found, key=lambda one: int(one.version))
+        for one in all_versions(client, name)
     ]
-
-
-def _register(client: MlflowClient, model: ModelVersion, folder: Path) -> str:
-    """Logs the folder's files in a run and makes them a version. Interrupted, it leaves an unused run behind."""
-    experiment = client.get_experiment_by_name(EXPERIMENT)
-    experiment_id = experiment.experiment_id if experiment else client.create_experiment(EXPERIMENT)
-    run = client.create_run(experiment_id, run_name=f"{BOOTSTRAP} {model.digest[:12]}")
-    client.log_artifacts(run.info.run_id, str(folder), _ARTIFACTS)
-    version = client.create_model_version(
-        model.name,
-        source=f"{run.info.artifact_uri}/{_ARTIFACTS}",
-        run_id=run.info.run_id,
-        tags={
-            DIGEST_TAG: model.digest,
-            SPEC_DIGEST_TAG: model.spec_digest,
-            LICENCE_TAG: model.licence,
-            SOURCE_TAG: BOOTSTRAP,
-        },
-    )
-    client.set_terminated(run.info.run_id)
-    return str(version.version)

@@ -59,11 +59,28 @@ def resolve(settings: Settings, alias: str) -> ModelVersion:
     return version
 
 
+def of_version(settings: Settings, number: str) -> ModelVersion:
+    """That version, its files verified and here.
+
+    Raises:
+        NotFound: there is no such version.
+        Transient: MLflow is away, or the cache cannot be written.
+        Misconfigured: the version's files are not what its digests say, or it has none.
+    """
+    cache = settings.stream.cache_folder / quote(settings.mlflow.model_name, safe="")
+    return _of_version(connect(settings), settings, number, cache)
+
+
 def _from_mlflow(client: MlflowClient, settings: Settings, alias: str, cache: Path) -> ModelVersion:
     name = settings.mlflow.model_name
     number = version_of_alias(client, name, alias)
     if number is None:
         raise NotFound(f"no version of {name} has the alias {alias}")
+    return _of_version(client, settings, number, cache)
+
+
+def _of_version(client: MlflowClient, settings: Settings, number: str, cache: Path) -> ModelVersion:
+    name = settings.mlflow.model_name
     with translated(f"asking for version {number} of {name}"):
         found: Any = client.get_model_version(name, number)
     digest = found.tags.get(DIGEST_TAG, "")
