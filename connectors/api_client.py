@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Any, Final
+from importlib import import_module
+from typing import Any, Final, Self
 
 import httpx
 
@@ -45,7 +46,7 @@ class Api:
         self._token = token or _access_token
         self._client = httpx.Client(base_url=settings.api.url, timeout=_TIMEOUT_SECONDS, transport=transport)
 
-    def __enter__(self) -> Api:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -78,11 +79,8 @@ class Api:
 
 
 def _access_token(settings: Settings) -> str:
-    try:
-        from connectors.access import access_token
-    except ImportError as error:
-        raise Misconfigured("this version cannot log in to the API yet") from error
-    token: str = access_token(settings)
+    # Late: only who asks the API needs the login.
+    token: str = import_module("connectors.access").access_token(settings)
     return token
 
 

@@ -119,12 +119,17 @@ def _differing(named: set[str], classes: set[str]) -> list[tuple[str, str]]:
 
 
 def _problems(errors: SchemaErrors) -> list[str]:
-    found = []
+    """In words, those of single columns first: what is wrong with a column is often why a row is."""
+    columns, rows = [], []
     for case in errors.failure_cases.itertuples(index=False):
         where = f" in row {case.index}" if not pd.isna(case.index) else ""
-        column = f"{case.column}: " if isinstance(case.column, str) and case.column != "Evaluations" else ""
-        found.append(f"{column}{case.check}{where}")
-    return list(dict.fromkeys(found))
+        if case.schema_context == "Column":
+            columns.append(f"{case.column}: {case.check}{where} ({str(case.failure_case)[:40]})")
+        elif isinstance(case.check, str) and case.check.startswith("column_in"):
+            columns.append(f"{case.check} ({case.failure_case})")
+        else:
+            rows.append(f"{case.check}{where}")
+    return list(dict.fromkeys([*columns, *rows]))
 
 
 def _rejected(of: str, problems: Sequence[str]) -> Rejected:

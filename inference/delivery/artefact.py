@@ -9,7 +9,6 @@ Nothing is written. What is wrong is one Rejected that says what to do.
 
 from __future__ import annotations
 
-import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,20 +19,20 @@ import onnxruntime
 import pandas as pd
 
 from contracts.errors import Misconfigured, Rejected
-from inference.delivery.golden import Golden, differences, read_golden
 from inference.delivery.manifest import TrainingManifest, read_manifest
 from inference.delivery.measuring import opened, time_images
 from inference.delivery.tables import TABLE_NAME, read_table
 from inference.domain.gate import Latency
 from inference.domain.model_spec import FILE_NAME, MODEL_FILE_NAME, ModelSpec, parse
 from inference.registry.model_version import ModelVersion, of_folder
+from inference.serving import golden
+from inference.serving.golden import Golden
 
 LICENCE_FILES: Final = ("LICENSE", "LICENSE.txt", "LICENCE", "COPYING")
 ENGINES: Final = ("onnxruntime", "openvino")
 _STRIDES: Final = (8, 16, 32)
 _BATCH: Final = 4
 _ROW_TOLERANCE: Final = 0.05  # pixels of the input, of a row of a batch against the image alone
-_NAMED: Final = 3
 _TIMINGS: Final = 5  # of every golden frame
 
 
@@ -67,16 +66,16 @@ def examine(folder: Path, *, name: str) -> Artefact:
     _check_digest(folder, model)
     _check_licence(folder, spec)
     _check_graph(folder, spec)
-    golden = read_golden(folder)
+    frames = _golden(folder)
     for engine in ENGINES:
-        _check_golden(folder, golden, engine)
+        _check_golden(folder, frames, engine)
     return Artefact(
         folder=folder,
         model=model,
         spec=spec,
         table=read_table(folder / TABLE_NAME, classes=spec.classes, of=spec.name),
         manifest=read_manifest(folder),
-        latencies=tuple(_time(folder, golden, engine) for engine in ENGINES),
+        latencies=tuple(_time(folder, frames, engine) for engine in ENGINES),
     )
 
 
@@ -135,23 +134,24 @@ def _check_rows(session: Any, spec: ModelSpec) -> None:
             raise _refused(f"row {row} of a batch is not what the image alone gives: export the raw head, without NMS")
 
 
-def _check_golden(folder: Path, golden: Golden, kind: str) -> None:
+def _golden(folder: Path) -> Golden:
     try:
-        with opened(kind, folder, threads=0) as engine:
-            found = list(itertools.islice(differences(golden, engine), _NAMED))
+        return golden.read(folder)
     except Misconfigured as error:
         raise _refused(str(error)) from error
-    if found:
-        raise Rejected(
-            f"{kind} does not see in the golden frames what was recorded: {'; '.join(found)}. Export the model again, so "
-            f"that {MODEL_FILE_NAME}, {FILE_NAME} and golden/ belong together",
-            code="golden_differs",
-        )
 
 
-def _time(folder: Path, golden: Golden, engine: str) -> Latency:
-    images = [frame.pixels for frame in golden.frames] * _TIMINGS
-    return time_images(folder, images, engine=engine, threads=1)
+def _check_golden(folder: Path, frames: Golden, kind: str) -> None:
+    """What serves the model sees what its export saw; this also refuses files that do not belong together."""
+    try:
+        with opened(kind, folder, threads=0) as engine:
+            golden.check(engine, frames)
+    except Misconfigured as error:
+        raise _refused(str(error)) from error
+
+
+def _time(folder: Path, frames: Golden, engine: str) -> Latency:
+    return time_images(folder, [one.image for one in frames.images] * _TIMINGS, engine=engine, threads=1)
 
 
 def _first_line(error: Exception) -> str:

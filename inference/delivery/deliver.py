@@ -121,7 +121,7 @@ def _evidence(files: Path, artefact: Artefact) -> Evidence:
     latencies = {f"median_ms/{latency.engine}": latency.median_ms for latency in artefact.latencies}
     manifest = artefact.manifest
     return Evidence(
-        metrics=metrics_of(artefact.table) | latencies,
+        metrics=metrics_of(artefact.table.to_dict("records")) | latencies,
         files=files,
         dataset=Dataset(name="training", digest=manifest.digest, source=manifest.source),
         tags={TRAINING_TAG: manifest.digest},

@@ -65,8 +65,6 @@ def read_manifest(folder: Path) -> TrainingManifest:
     """
     try:
         document = json.loads((folder / MANIFEST_NAME).read_text("utf-8"))
-        if document["format"] != FORMAT:
-            raise ValueError(f"format {document['format']}")
         manifest = TrainingManifest(
             source=str(document["source"]),
             images=frozenset(map(str, document["images"])),
@@ -76,6 +74,8 @@ def read_manifest(folder: Path) -> TrainingManifest:
         raise _unusable("is not there") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _unusable(f"cannot be read ({type(error).__name__}: {error})") from error
+    if document.get("format") != FORMAT:
+        raise _unusable(f"has format {document.get('format')}, this version reads format {FORMAT}")
     strangers = [one for one in manifest.images if not SHA256.fullmatch(one)]
     if strangers:
         raise _unusable(f"holds {min(strangers)!r}, which is no sha256")

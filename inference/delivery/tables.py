@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pandas as pd
 
@@ -52,11 +52,15 @@ def read_table(file: Path, *, classes: Sequence[str], of: str) -> pd.DataFrame:
     return validated_evaluation(table, classes=classes, of=of)
 
 
-def metrics_of(table: pd.DataFrame) -> dict[str, float]:
-    """The figures by name, as a run logs them: `ap50/spur`; those of all without a label. NaN is left out."""
+def metrics_of(rows: Iterable[Mapping[Any, Any]]) -> dict[str, float]:
+    """The figures of a table's rows by name, as a run logs them: `ap50/spur`; those of all without a label.
+
+    A figure that is NaN or None is left out.
+    """
     metrics: dict[str, float] = {}
-    for row in rows_of(table):
-        suffix = "" if row.label == ALL else f"/{row.label}"
-        named = {name: getattr(row, name) for name in FIGURES} | {"labels": float(row.labels)}
-        metrics |= {f"{name}{suffix}": value for name, value in named.items() if value == value}
+    for row in rows:
+        suffix = "" if row["label"] == ALL else f"/{row['label']}"
+        for name in COLUMNS[1:]:
+            if not pd.isna(row[name]):
+                metrics[f"{name}{suffix}"] = float(row[name])
     return metrics

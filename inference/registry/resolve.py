@@ -59,16 +59,20 @@ def resolve(settings: Settings, alias: str) -> ModelVersion:
     return version
 
 
-def of_version(settings: Settings, number: str) -> ModelVersion:
-    """That version, its files verified and here.
+def resolve_version(settings: Settings, number: str) -> ModelVersion:
+    """The version of that number, its files verified and here.
 
     Raises:
-        NotFound: there is no such version.
         Transient: MLflow is away, or the cache cannot be written.
-        Misconfigured: the version's files are not what its digests say, or it has none.
+        Misconfigured: MLflow has no such version, or its files are not what its digests say.
     """
     cache = settings.stream.cache_folder / quote(settings.mlflow.model_name, safe="")
-    return _of_version(connect(settings), settings, number, cache)
+    try:
+        return _of_version(connect(settings), settings, number, cache)
+    except NotFound as error:
+        raise Misconfigured(
+            f"MLflow has no version {number} of {settings.mlflow.model_name}: deliver it again, or promote another"
+        ) from error
 
 
 def _from_mlflow(client: MlflowClient, settings: Settings, alias: str, cache: Path) -> ModelVersion:

@@ -18,6 +18,7 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
+# approved_by: a person's subject in Keycloak, or `bootstrap`; approved_by_name: for people to read, where it differs.
 # At most one promotion is under way for a model: the partial unique index holds even if the advisory lock is forgotten.
 PROMOTIONS = """
 CREATE TABLE promotions (
@@ -30,6 +31,7 @@ CREATE TABLE promotions (
     requested_at timestamp(6) NOT NULL DEFAULT (now() AT TIME ZONE 'UTC'),
     done_at timestamp(6),
     approved_by text NOT NULL,
+    approved_by_name text,
     reason text NOT NULL,
     CHECK ((state = 'intended') = (done_at IS NULL))
 );
