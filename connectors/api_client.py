@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from importlib import import_module
 from typing import Any, Final, Self
+from urllib.parse import quote
 
 import httpx
 
@@ -76,6 +77,11 @@ class Api:
         if answer.is_success:
             return answer.json() if answer.content else None
         raise _translated(answer, f"{method} {path}")
+
+
+def quoted(part: str) -> str:
+    """A piece of a path that came from outside."""
+    return quote(part, safe="")
 
 
 def _access_token(settings: Settings) -> str:

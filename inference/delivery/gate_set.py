@@ -16,17 +16,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import simplejpeg
-
 from contracts.errors import Rejected
 from inference.delivery.evaluate import held_out_boards, labelled_images
 from inference.delivery.evaluation import Truth
 from inference.delivery.manifest import TrainingManifest
+from inference.domain.decode import Status, decode
 from inference.domain.letterbox import Image
 
 GATE_SEED: Final = 307  # of the simulator; not training's (101), held-out's (203) or the golden images' (104)
 SEED_BOARDS: Final = 120
 _NAMED: Final = 10  # shared frames in a message
+_MOST_PIXELS: Final = 50_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -67,15 +67,14 @@ def decoded(image: GateImage) -> Image:
     """The pixels, RGB [height, width, 3].
 
     Raises:
-        Rejected: the bytes are no longer those that were labelled, or are no JPEG.
+        Rejected: the bytes are no longer those that were labelled, or are no image.
     """
     content = image.read()
     if hashlib.sha256(content).hexdigest() != image.sha256:
         raise Rejected(f"gate image {image.name} changed since it was labelled: label it again", code="gate_set_broken")
-    try:
-        pixels: Image = simplejpeg.decode_jpeg(content, colorspace="RGB")
-    except ValueError as error:
-        raise Rejected(f"gate image {image.name} is no JPEG: {error}", code="gate_set_broken") from error
+    pixels = decode(content, max_pixels=_MOST_PIXELS)
+    if isinstance(pixels, Status):
+        raise Rejected(f"gate image {image.name} is {pixels}: take it out of the set", code="gate_set_broken")
     return pixels
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -39,11 +38,6 @@ class TrainingManifest:
         """The same for the same images, in whatever order they were written down."""
         named = [*sorted(self.images), *(f"simulator {seed}" for seed in sorted(self.simulator_seeds))]
         return hashlib.sha256("\n".join(named).encode()).hexdigest()
-
-
-def manifest_of_files(files: Iterable[Path], *, source: str) -> TrainingManifest:
-    """The manifest of images on disk."""
-    return TrainingManifest(source=source, images=frozenset(_sha256(file) for file in files))
 
 
 def write_manifest(folder: Path, manifest: TrainingManifest) -> None:
@@ -90,8 +84,3 @@ def _unusable(what: str) -> Rejected:
         "or nobody can say that the gate's frames were not trained on",
         code="manifest_broken",
     )
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
