@@ -26,16 +26,15 @@ from inference.domain.promotion import CHAMPION
 from inference.persistence import database, ledger
 from inference.persistence.ledger import BOOTSTRAP, Approval, Promotion
 from inference.registry import tags
-from inference.registry.mlflow_client import NotFound, connect, translated
-from inference.registry.model_version import ModelVersion, of_folder
-from inference.registry.record import aliases_of, project, versions_of
+from inference.registry.mlflow_client import connect, translated
+from inference.registry.model_version import of_folder
+from inference.registry.record import aliases_of, project
+from inference.registry.registration import all_versions, ensure_registered_model, record
 from inference.registry.settling import settle
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-EXPERIMENT: Final = "sightline"
-_ARTIFACTS: Final = "model"
 _PATIENCE: Final = timedelta(seconds=60)  # for a promotion that is under way
 
 _log = get_logger(__name__)
@@ -106,7 +105,7 @@ def ensure_champion(settings: Settings, folder: Path) -> list[str]:
         changes += settle(connection, client, name)
         champion = ledger.champion_of(connection, name)
         with translated(f"looking for {name}"):
-            _ensure_registered_model(client, name)
+            ensure_registered_model(client, name)
             versions = _versions(client, name)
         decision = decide(
             versions,
@@ -116,7 +115,7 @@ def ensure_champion(settings: Settings, folder: Path) -> list[str]:
         )
         with translated(f"registering the demo model as {name}"):
             if decision.must_register:
-                version = _register(client, model, folder)
+                version = record(client, model, folder, source=tags.BOOTSTRAP)
                 changes.append(f"registered version {version} of {name}")
             else:
                 version = next(known.version for known in versions if known.digest == model.digest)
@@ -166,14 +165,6 @@ def _write_row(
     return ledger.write_done(connection, name, version, previous_version=previous, approval=approval)
 
 
-def _ensure_registered_model(client: MlflowClient, name: str) -> None:
-    try:
-        with translated(f"looking for {name}"):
-            client.get_registered_model(name)
-    except NotFound:
-        client.create_registered_model(name, description="What looks at every frame. Aliases say which version serves.")
-
-
 def _versions(client: MlflowClient, name: str) -> list[Known]:
     return [
         Known(
@@ -181,26 +172,5 @@ def _versions(client: MlflowClient, name: str) -> list[Known]:
             digest=one.tags.get(tags.DIGEST, ""),
             is_bootstrap=one.tags.get(tags.SOURCE) == tags.BOOTSTRAP,
         )
-        for one in sorted(versions_of(client, name), key=lambda one: int(one.version))
+        for one in all_versions(client, name)
     ]
-
-
-def _register(client: MlflowClient, model: ModelVersion, folder: Path) -> str:
-    """Logs the folder's files in a run and makes them a version. Interrupted, it leaves an unused run behind."""
-    experiment = client.get_experiment_by_name(EXPERIMENT)
-    experiment_id = experiment.experiment_id if experiment else client.create_experiment(EXPERIMENT)
-    run = client.create_run(experiment_id, run_name=f"{tags.BOOTSTRAP} {model.digest[:12]}")
-    client.log_artifacts(run.info.run_id, str(folder), _ARTIFACTS)
-    version = client.create_model_version(
-        model.name,
-        source=f"{run.info.artifact_uri}/{_ARTIFACTS}",
-        run_id=run.info.run_id,
-        tags={
-            tags.DIGEST: model.digest,
-            tags.SPEC_DIGEST: model.spec_digest,
-            tags.LICENCE: model.licence,
-            tags.SOURCE: tags.BOOTSTRAP,
-        },
-    )
-    client.set_terminated(run.info.run_id)
-    return str(version.version)
