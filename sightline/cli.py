@@ -4,6 +4,7 @@
     sightline send SOURCE --camera ID       a camera
     sightline audit · trace FRAME_ID        where is every frame, where is this one
     sightline connectors · contracts · dead-letters
+    sightline login · logout · token · auth doctor
 
 Exit codes: 0 done · 1 the answer is no · 2 wrong usage · 65 bad data · 75 try again · 78 misconfigured.
 """
@@ -19,7 +20,7 @@ import typer
 
 from contracts.errors import Misconfigured, PipelineError, Transient
 
-COMMANDS: Final = ("stack", "demo", "send", "audit", "trace", "connectors", "contracts", "dead_letters")
+COMMANDS: Final = ("stack", "demo", "send", "audit", "trace", "connectors", "contracts", "dead_letters", "login")
 
 app = typer.Typer(
     name="sightline",
