@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import requests
 
+from connectors import access
 from contracts.errors import Misconfigured, PipelineError, Transient
 from contracts.settings import Settings
 
@@ -23,7 +24,11 @@ _REQUEST_SECONDS: Final = 10
 _RETRIES: Final = 1
 
 _ABSENT: Final = frozenset({"RESOURCE_DOES_NOT_EXIST"})
-_REFUSED: Final = frozenset({"PERMISSION_DENIED", "UNAUTHENTICATED", "INVALID_PARAMETER_VALUE", "BAD_REQUEST"})
+_LOGIN: Final = frozenset({"PERMISSION_DENIED", "UNAUTHENTICATED"})
+_REFUSED: Final = frozenset({"INVALID_PARAMETER_VALUE", "BAD_REQUEST"})
+_LOGIN_ADVICE: Final = (
+    "Run `sightline login` as somebody who may, or set SIGHTLINE_MLFLOW__USERNAME and SIGHTLINE_MLFLOW__PASSWORD"
+)
 
 
 class NotFound(PipelineError):  # noqa: N818 - reads like the three in contracts.errors
@@ -31,7 +36,12 @@ class NotFound(PipelineError):  # noqa: N818 - reads like the three in contracts
 
 
 def connect(settings: Settings) -> MlflowClient:
-    """A client of the installation's MLflow. Talks to nobody yet."""
+    """A client of the installation's MLflow. Talks to Keycloak where MLflow is behind a login, to MLflow not yet.
+
+    Raises:
+        Misconfigured: the login has ended.
+        Transient: a token is needed, and Keycloak is away.
+    """
     # Read while MLflow is imported: an installation on premises reports to nobody.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     from mlflow import MlflowClient
@@ -42,11 +52,31 @@ def connect(settings: Settings) -> MlflowClient:
         MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT,
     )
 
+    _log_in(settings)
     MLFLOW_HTTP_REQUEST_TIMEOUT.set(_REQUEST_SECONDS)
     MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(_RETRIES)
     MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
     MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.set(True)
     return MlflowClient(tracking_uri=settings.mlflow.tracking_uri, registry_uri=settings.mlflow.tracking_uri)
+
+
+def _log_in(settings: Settings) -> None:
+    """Tells MLflow's client who we are: the account that is set, else whoever logged in, for as long as a token lives.
+
+    Its environment is the only way: MlflowClient takes no login. A client that is used for longer is made anew.
+    """
+    from mlflow.environment_variables import (
+        MLFLOW_TRACKING_PASSWORD,
+        MLFLOW_TRACKING_TOKEN,
+        MLFLOW_TRACKING_USERNAME,
+    )
+
+    if settings.mlflow.username:
+        MLFLOW_TRACKING_USERNAME.set(settings.mlflow.username)
+        MLFLOW_TRACKING_PASSWORD.set(settings.mlflow.password.get_secret_value())
+        MLFLOW_TRACKING_TOKEN.unset()
+    elif access.is_somebody(settings):
+        MLFLOW_TRACKING_TOKEN.set(access.access_token(settings))
 
 
 @contextmanager
@@ -65,9 +95,17 @@ def translated(doing: str) -> Iterator[None]:
     except MlflowException as error:
         if error.error_code in _ABSENT:
             raise NotFound(f"{doing}: MLflow has no such thing") from error
+        if error.error_code in _LOGIN:
+            raise Misconfigured(
+                f"{doing}: MLflow refused ({error.error_code}): {_short(error)}. {_LOGIN_ADVICE}"
+            ) from error
         if error.error_code in _REFUSED:
             raise Misconfigured(f"{doing}: MLflow refused ({error.error_code}): {_short(error)}") from error
         raise Transient(f"{doing}: MLflow is away or failed: {_short(error)}") from error
+    except requests.HTTPError as error:
+        if error.response is not None and error.response.status_code in {401, 403}:
+            raise Misconfigured(f"{doing}: MLflow refused ({error.response.status_code}). {_LOGIN_ADVICE}") from error
+        raise Transient(f"{doing}: MLflow or its store is away ({type(error).__name__})") from error
     except (requests.RequestException, OSError) as error:
         raise Transient(f"{doing}: MLflow or its store is away ({type(error).__name__})") from error
 

@@ -21,7 +21,7 @@ from typing import Final
 import httpx
 from pydantic import SecretStr
 
-from contracts.errors import Transient
+from contracts.errors import Misconfigured, Transient
 from contracts.settings import Settings
 from inference.registry import tags
 from sightline.stack.full_services import BOOTSTRAP, KEYCLOAK_DATABASE
@@ -170,18 +170,27 @@ def _champion(settings: Settings) -> tuple[str | None, dict[str, str] | None]:
     """The version that has the alias, and its tags. By HTTP: importing MLflow's client costs seconds.
 
     Raises:
-        Transient: MLflow is away.
+        Transient: MLflow is away, or its login.
+        Misconfigured: it refuses us.
     """
     mlflow = settings.mlflow
     try:
         answer = httpx.get(
             f"{mlflow.tracking_uri}/api/2.0/mlflow/registered-models/alias",
             params={"name": mlflow.model_name, "alias": mlflow.alias},
+            auth=(mlflow.username, mlflow.password.get_secret_value()) if mlflow.username else None,
             timeout=10,
             trust_env=False,
         )
     except httpx.HTTPError as error:
         raise Transient(f"asking MLflow for its champion: {type(error).__name__}") from error
+    if answer.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
+        raise Misconfigured(
+            f"MLflow refuses the account {mlflow.username or '(none)'} ({answer.status_code}): its secret in logins.json "
+            "is not Keycloak's. sightline up applies it once more"
+        )
+    if answer.is_server_error:
+        raise Transient(f"asking MLflow for its champion: it answered {answer.status_code}")
     if answer.status_code != httpx.codes.OK:
         return None, None
     found = answer.json()["model_version"]
