@@ -50,7 +50,8 @@ class Catalogue:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._asking = threading.Lock()
-        self._said: tuple[float, tuple[Registered, ...] | Transient] | None = None
+        self._said: tuple[object, float, tuple[Registered, ...] | Transient] | None = None
+        self._age = object()  # what was asked in another age than this one is forgotten
         self._ended: dict[str, Mapping[str, float]] = {}  # metrics of runs that ended: they do not change
 
     def versions(self, settings: Settings) -> tuple[Registered, ...]:
@@ -62,9 +63,11 @@ class Catalogue:
         if not self._asking.acquire(timeout=_WAIT_SECONDS):
             raise Transient("MLflow does not answer in time: try again")
         try:
-            if self._said is None or self._clock() - self._said[0] >= KEPT_SECONDS:
-                self._said = (self._clock(), self._ask(settings))
-            said = self._said[1]
+            said = self._kept()
+            if said is None:
+                age = self._age  # of before the question: what changes meanwhile is asked again
+                said = self._ask(settings)
+                self._said = (age, self._clock(), said)  # after it: a failure may have taken longer than 2 s
         finally:
             self._asking.release()
         if isinstance(said, Transient):
@@ -72,9 +75,15 @@ class Catalogue:
         return said
 
     def forget(self) -> None:
-        """Has the next question asked anew: something was changed."""
-        with self._asking:
-            self._said = None
+        """Has the next question asked anew: something was changed. Waits for nobody."""
+        self._age = object()
+
+    def _kept(self) -> tuple[Registered, ...] | Transient | None:
+        """What MLflow said last, while that still counts."""
+        if self._said is None:
+            return None
+        age, at, said = self._said
+        return said if age is self._age and self._clock() - at < KEPT_SECONDS else None
 
     def _ask(self, settings: Settings) -> tuple[Registered, ...] | Transient:
         client = connect(settings)
