@@ -24,12 +24,14 @@ from inference.delivery.measuring import opened, time_images
 from inference.delivery.tables import TABLE_NAME, read_table
 from inference.domain.gate import Latency
 from inference.domain.model_spec import FILE_NAME, MODEL_FILE_NAME, ModelSpec, parse
+from inference.engines import openvino_int8_engine
 from inference.registry.model_version import ModelVersion, of_folder
 from inference.serving import golden
 from inference.serving.golden import Golden
 
 LICENCE_FILES: Final = ("LICENSE", "LICENSE.txt", "LICENCE", "COPYING")
 ENGINES: Final = ("onnxruntime", "openvino")
+INT8: Final = "openvino-int8"
 _STRIDES: Final = (8, 16, 32)
 _BATCH: Final = 4
 _ROW_TOLERANCE: Final = 0.05  # pixels of the input, of a row of a batch against the image alone
@@ -75,7 +77,7 @@ def examine(folder: Path, *, name: str) -> Artefact:
         spec=spec,
         table=read_table(folder / TABLE_NAME, classes=spec.classes, of=spec.name),
         manifest=read_manifest(folder),
-        latencies=tuple(_time(folder, frames, engine) for engine in ENGINES),
+        latencies=tuple(_time(folder, frames, engine) for engine in (*ENGINES, *_int8(folder))),
     )
 
 
@@ -146,6 +148,18 @@ def _check_golden(folder: Path, frames: Golden, kind: str) -> None:
     try:
         with opened(kind, folder, threads=0) as engine:
             golden.check(engine, frames)
+    except Misconfigured as error:
+        raise _refused(str(error)) from error
+
+
+def _int8(folder: Path) -> tuple[str, ...]:
+    """The engine of an int8 graph, where there is one that is used; its files are those that were compared."""
+    try:
+        int8 = openvino_int8_engine.stated(folder)
+        if int8 is None or not int8.is_passed:
+            return ()
+        with opened(INT8, folder, threads=1) as engine:
+            return (engine.name,)
     except Misconfigured as error:
         raise _refused(str(error)) from error
 

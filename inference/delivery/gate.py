@@ -157,6 +157,7 @@ def decide(settings: Settings, run: Run, folder: Path, thresholds: GateFile) -> 
         None if evaluated.champion is None else rows_of(evaluated.champion),
         latency=evaluated.latency,
         gate=thresholds.gate,
+        int8_map50_95=evaluated.int8_map50_95,
     )
     outcome, reasons = answer.outcome, answer.reasons
     if run.subject.version == run.subject.champion_version:

@@ -18,12 +18,14 @@ from typing import Any, Final
 import pandas as pd
 
 from contracts.errors import Misconfigured, Rejected
+from inference.delivery.evaluation import evaluate
 from inference.delivery.gate_set import GateSet
-from inference.delivery.measuring import measure
+from inference.delivery.measuring import detections, measure
 from inference.delivery.tables import read_table, table_of, write_table
 from inference.domain.gate import Latency
 from inference.domain.gate_file import LatencyBudget
 from inference.domain.model_spec import FILE_NAME, parse
+from inference.engines import openvino_int8_engine
 from inference.registry.model_version import ModelVersion
 
 CANDIDATE_TABLE: Final = "candidate.csv"
@@ -42,6 +44,7 @@ class Evaluated:
     candidate: pd.DataFrame
     champion: pd.DataFrame | None
     latency: Latency
+    int8_map50_95: float | None  # of the candidate's int8 graph, where it has one that is used
     dataset_digest: str  # of the gate set
     dataset: str  # in words
 
@@ -76,6 +79,7 @@ def write_evidence(
         "model_digest": candidate.digest,
         "classes": _classes(candidate),
         "latency": asdict(mine.latency),
+        "int8_map50_95": _int8(candidate, gate_set),
         "dataset_digest": gate_set.digest,
         "dataset": gate_set.source,
         "champion": None,
@@ -107,6 +111,7 @@ def read_evidence(folder: Path) -> Evaluated:
             if champion is None
             else _read(folder / CHAMPION_TABLE, champion["classes"], f"version {champion['version']}"),
             latency=Latency(**facts["latency"]),
+            int8_map50_95=facts["int8_map50_95"],
             dataset_digest=facts["dataset_digest"],
             dataset=facts["dataset"],
         )
@@ -124,6 +129,17 @@ def evidence_digest(folder: Path) -> str:
         if file.name in {CANDIDATE_TABLE, CHAMPION_TABLE, FACTS}
     ]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _int8(candidate: ModelVersion, gate_set: GateSet) -> float | None:
+    """What the candidate's word that int8 is as good is worth."""
+    folder = _folder(candidate)
+    int8 = openvino_int8_engine.stated(folder)
+    if int8 is None or not int8.is_passed:
+        return None
+    spec = parse((folder / FILE_NAME).read_bytes())
+    seen = detections(folder, gate_set, engine="openvino-int8")
+    return evaluate(seen, spec.classes, confidence=spec.confidence).overall.ap50_95
 
 
 def _read(file: Path, classes: Sequence[str], of: str) -> pd.DataFrame:

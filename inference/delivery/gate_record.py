@@ -83,6 +83,7 @@ def figures_of(evaluated: Evaluated, answer: decision.Verdict) -> dict[str, Any]
     return {
         "dataset": evaluated.dataset,
         "latency": asdict(evaluated.latency),
+        "int8_map50_95": evaluated.int8_map50_95,
         "candidate": _plain(evaluated.candidate),
         "champion": None if evaluated.champion is None else _plain(evaluated.champion),
         "findings": [asdict(finding) for finding in answer.findings],

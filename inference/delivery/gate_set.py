@@ -37,6 +37,7 @@ class GateImage:
     sha256: str  # lower-case hex, of the bytes as stored
     truth: Truth
     read: Callable[[], bytes]
+    simulator_seed: int | None = None  # the board's line, where it was generated
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -45,7 +46,6 @@ class GateSet:
 
     images: tuple[GateImage, ...]
     source: str  # in words
-    simulator_seed: int | None = None  # the boards' line, where they were generated
 
     @property
     def digest(self) -> str:
@@ -82,9 +82,11 @@ def simulated(boards: int = SEED_BOARDS, *, seed: int = GATE_SEED) -> GateSet:
     """The seed gate set: the same boards for the same number and seed."""
     made = held_out_boards(boards, seed=seed)
     return GateSet(
-        images=tuple(_in_memory(f"board-{index:04}", jpeg, truth) for index, (jpeg, truth) in enumerate(made)),
+        images=tuple(
+            _in_memory(f"board-{index:04}", jpeg, truth, simulator_seed=seed)
+            for index, (jpeg, truth) in enumerate(made)
+        ),
         source=f"simulator, seed {seed}, {boards} boards",
-        simulator_seed=seed,
     )
 
 
@@ -111,9 +113,11 @@ def refuse_mixture(gate_set: GateSet, manifest: TrainingManifest) -> None:
     Raises:
         Rejected: training saw images of the gate set (trained_on_gate); they are named.
     """
-    if gate_set.simulator_seed is not None and gate_set.simulator_seed in manifest.simulator_seeds:
-        raise _mixed(gate_set, [one.name for one in gate_set.images])
-    shared = [one.name for one in gate_set.images if one.sha256 in manifest.images]
+    shared = [
+        one.name
+        for one in gate_set.images
+        if one.sha256 in manifest.images or one.simulator_seed in manifest.simulator_seeds
+    ]
     if shared:
         raise _mixed(gate_set, shared)
 
@@ -127,8 +131,8 @@ def _mixed(gate_set: GateSet, shared: list[str]) -> Rejected:
     )
 
 
-def _in_memory(name: str, jpeg: bytes, truth: Truth) -> GateImage:
-    return GateImage(name=name, sha256=_sha256(jpeg), truth=truth, read=lambda: jpeg)
+def _in_memory(name: str, jpeg: bytes, truth: Truth, *, simulator_seed: int) -> GateImage:
+    return GateImage(name=name, sha256=_sha256(jpeg), truth=truth, read=lambda: jpeg, simulator_seed=simulator_seed)
 
 
 def _sha256(content: bytes) -> str:

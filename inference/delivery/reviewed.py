@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
+from urllib.parse import parse_qs
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from contracts.settings import Settings
 from inference.delivery.evaluation import Truth
 from inference.delivery.gate_set import GateImage, GateSet
 from inference.persistence.objects import FrameStore
+
+_SOURCES: Final = "SELECT session_id::text, source FROM sessions WHERE session_id::text = ANY(%s)"
 
 
 class ReviewedBox(Protocol):
@@ -36,6 +39,11 @@ class ReviewedFrame(Protocol):
     @property
     def frame_id(self) -> str:
         """UUIDv7."""
+        ...
+
+    @property
+    def session_id(self) -> str:
+        """Which camera process captured it."""
         ...
 
     @property
@@ -65,16 +73,33 @@ def reviewed(settings: Settings) -> GateSet:
     database: Any = import_module("inference.persistence.pool").Database(settings)
     try:
         frames = list(import_module("inference.persistence.labels").Snapshot(database, "gate").frames())
+        with database.connection() as connection:
+            sources = dict(connection.execute(_SOURCES, ([frame.session_id for frame in frames],)).fetchall())
     finally:
         database.close()
-    return gate_set_of(frames, FrameStore(settings.s3).get)
+    return gate_set_of(frames, FrameStore(settings.s3).get, sources=sources)
 
 
-def gate_set_of(frames: Iterable[ReviewedFrame], read: Callable[[str], bytes]) -> GateSet:
-    """Reviewed frames as a gate set; `read` gives the image of an object key."""
+def gate_set_of(
+    frames: Iterable[ReviewedFrame], read: Callable[[str], bytes], *, sources: Mapping[str, str]
+) -> GateSet:
+    """Reviewed frames as a gate set.
+
+    Args:
+        frames: with what counts as true in them.
+        read: gives the image of an object key.
+        sources: of the sessions, by id: boards of the simulator are known by its seed.
+
+    Raises:
+        Rejected: there is no frame (gate_set_empty).
+    """
     images = tuple(
         GateImage(
-            name=frame.frame_id, sha256=frame.sha256, truth=_truth(frame.boxes), read=partial(read, frame.object_key)
+            name=frame.frame_id,
+            sha256=frame.sha256,
+            truth=_truth(frame.boxes),
+            read=partial(read, frame.object_key),
+            simulator_seed=simulator_seed(sources.get(frame.session_id, "")),
         )
         for frame in frames
     )
@@ -85,6 +110,15 @@ def gate_set_of(frames: Iterable[ReviewedFrame], read: Callable[[str], bytes]) -
             code="gate_set_empty",
         )
     return GateSet(images=images, source=f"reviews of {len(images)} frames of gate blocks")
+
+
+def simulator_seed(source: str) -> int | None:
+    """The line that a session's source names; None where it is no simulator."""
+    scheme, _, rest = source.partition(":")
+    if scheme != "simulator":
+        return None
+    given = parse_qs(rest.removeprefix("?")).get("seed", ["0"])[-1]
+    return int(given) if given.isdecimal() else None
 
 
 def _truth(boxes: Sequence[ReviewedBox]) -> Truth:

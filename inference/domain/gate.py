@@ -17,6 +17,7 @@ from typing import Final, Protocol
 from inference.domain.gate_file import Gate, LatencyBudget
 
 ALL: Final = "all"  # the label of the row over all classes
+MOST_INT8_DROP: Final = 0.003  # of mAP below float32: the platform's own, no threshold of a gate file
 
 
 class Figures(Protocol):
@@ -69,7 +70,7 @@ class Latency:
 class Finding:
     """One threshold and what was found."""
 
-    check: str  # labels, classes, map50_95, recall, ece, latency
+    check: str  # labels, classes, map50_95, recall, ece, latency, int8
     is_met: bool
     words: str  # names the figure and the threshold
 
@@ -89,7 +90,12 @@ class Verdict:
 
 
 def verdict(
-    candidate: Sequence[Figures], champion: Sequence[Figures] | None, *, latency: Latency, gate: Gate
+    candidate: Sequence[Figures],
+    champion: Sequence[Figures] | None,
+    *,
+    latency: Latency,
+    gate: Gate,
+    int8_map50_95: float | None = None,
 ) -> Verdict:
     """Compares a candidate's figures with the champion's and with the gate's thresholds.
 
@@ -98,6 +104,7 @@ def verdict(
         champion: the same of the present champion; None where there is none yet.
         latency: of the candidate, with the engine and threads that the gate names.
         gate: the thresholds.
+        int8_map50_95: of the candidate's int8 graph; None where it has none.
     """
     mine, theirs = _by_label(candidate), _by_label(champion or ())
     findings = (
@@ -107,6 +114,7 @@ def verdict(
         *_recall(mine, gate),
         _calibration(candidate, gate),
         _latency(latency, gate.latency),
+        *_int8(candidate, int8_map50_95),
     )
     is_met = all(one.is_met for one in findings)
     return Verdict(outcome=Outcome.PASS if is_met else Outcome.HOLD, findings=findings)
@@ -171,6 +179,17 @@ def _calibration(candidate: Sequence[Figures], gate: Gate) -> Finding:
         check="ece",
         is_met=overall.ece <= gate.accuracy.max_ece,
         words=f"calibration error {overall.ece:.4f}, at most {gate.accuracy.max_ece:.4f}",
+    )
+
+
+def _int8(candidate: Sequence[Figures], int8: float | None) -> Iterator[Finding]:
+    if int8 is None:
+        return
+    [overall] = [row for row in candidate if row.label == ALL]
+    yield Finding(
+        check="int8",
+        is_met=overall.ap50_95 - int8 <= MOST_INT8_DROP,
+        words=f"int8: mAP50-95 {int8:.4f} against float32's {overall.ap50_95:.4f}, it may be {MOST_INT8_DROP:.4f} worse",
     )
 
 

@@ -3,6 +3,7 @@
 load("openvino", folder, threads=1) ──► Engine ──infer──► [Detections, ...]
 
 openvino      default on CPU
+openvino-int8 likewise in int8, for a model whose int8 graph passed; others run in float32
 onnxruntime   the reference, and where OpenVINO does not run
 fake          no model at all: tests, and what the platform costs without one
 """
@@ -19,7 +20,7 @@ from inference.domain.detections import Detections
 from inference.domain.letterbox import Image
 from inference.domain.model_spec import FILE_NAME, MODEL_FILE_NAME, ModelSpec, parse
 
-KINDS: Final = ("openvino", "onnxruntime", "fake")
+KINDS: Final = ("openvino", "openvino-int8", "onnxruntime", "fake")
 
 
 class Engine(Protocol):
@@ -79,5 +80,5 @@ def load(kind: str, folder: Path | None, *, threads: int) -> Engine:
         raise Misconfigured(f"there is no engine {kind!r}; choose one of {', '.join(KINDS)}")
     if kind != "fake" and folder is None:
         raise Misconfigured(f"the engine {kind} needs a model folder")
-    module = import_module(f"inference.engines.{kind}_engine")
+    module = import_module(f"inference.engines.{kind.replace('-', '_')}_engine")
     return cast("Engine", module.load(folder, threads=threads))

@@ -1,4 +1,4 @@
-"""sightline model train | evaluate | export | deliver | gate | list | promote | rollback | history | reconcile
+"""sightline model train | evaluate | export | quantise | deliver | gate | list | promote | rollback | history | reconcile
 
 train, evaluate, export   run where torch is; their options are their own (--help)
 deliver FOLDER            a trained model becomes the challenger
@@ -60,6 +60,37 @@ def _run(module: str, arguments: list[str], *, needs_torch: bool) -> None:
     from sightline import train_environment
 
     raise typer.Exit(train_environment.run(module, arguments, needs_torch=needs_torch))
+
+
+@commands.command()
+def quantise(
+    folder: Annotated[Path, typer.Argument(help="What `export` wrote; it is changed.", exists=True, file_okay=False)],
+    *,
+    calibrate: Annotated[
+        Path | None, typer.Option(help="A labelled folder to calibrate on; simulated boards without.", file_okay=False)
+    ] = None,
+    labelled: Labelled = None,
+    boards: Annotated[int, typer.Option(min=0, help="Compare on so many boards of the seed gate set.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Adds an int8 graph for OpenVINO, if its mAP on the gate set is within 0.3 points of float32's. Before `deliver`.
+
+    Exit code 99 when it is not: then the model is delivered without.
+    """
+    from inference.delivery import gate_set as sets
+    from inference.delivery import quantise as quantising
+
+    settings = _settings()
+    calibration = sets.labelled(calibrate) if calibrate else quantising.calibration_boards()
+    images = [pixels for _, pixels in calibration.seen()][: quantising.CALIBRATION_BOARDS]
+    compared_on = _gate_set(settings, labelled, boards)
+    parity = quantising.quantise(folder, images, compared_on, say=_say(as_json=as_json))
+    if as_json:
+        _print_json(asdict(parity) | {"is_passed": parity.is_passed})
+    else:
+        words = "is used" if parity.is_passed else "is NOT used: more than 0.3 points worse"
+        print(f"mAP50-95 {parity.map50_95:.4f} in float32, {parity.map50_95_int8:.4f} in int8, which {words}")
+    raise typer.Exit(0 if parity.is_passed else HOLD)
 
 
 @commands.command()

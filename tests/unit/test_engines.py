@@ -113,7 +113,7 @@ def test_a_file_that_is_no_model_is_misconfigured(kind: str, tmp_path: Path) -> 
 
 
 def test_an_unknown_engine_is_misconfigured() -> None:
-    with pytest.raises(Misconfigured, match="openvino, onnxruntime, fake"):
+    with pytest.raises(Misconfigured, match="openvino, openvino-int8, onnxruntime, fake"):
         engines.load("abacus", MODEL, threads=1)
     with pytest.raises(Misconfigured, match="needs a model folder"):
         engines.load("openvino", None, threads=1)

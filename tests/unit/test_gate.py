@@ -138,3 +138,10 @@ def test_every_failed_threshold_is_named() -> None:
     failed = [finding.check for finding in answer.findings if not finding.is_met]
     assert failed == ["labels", "map50_95", "recall", "ece", "latency"]
     assert len(answer.reasons) == 5
+
+
+@pytest.mark.parametrize(("figure", "outcome"), [(0.6971, Outcome.PASS), (0.6969, Outcome.HOLD)])
+def test_an_int8_graph_must_be_as_good_as_float_on_the_gate_set(figure: float, outcome: Outcome) -> None:
+    answer = judged(int8_map50_95=figure)
+    assert answer.outcome is outcome
+    assert any(reason.startswith(f"int8: mAP50-95 {figure:.4f} against float32's 0.7000") for reason in answer.reasons)

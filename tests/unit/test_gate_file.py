@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import pytest
 
+from connectors.cameras.boards import CLASSES
 from contracts.errors import Misconfigured
 from inference.delivery.gate import GATES
 from inference.domain.gate_file import parse_gate
+from inference.engines import KINDS
 from tests.support.evaluations import A_GATE
 
 
@@ -13,6 +15,8 @@ def test_the_committed_gate_files_are_read() -> None:
     assert [file.name for file in files] == ["pcb-defects.toml"]
     gate = parse_gate(files[0].read_text("utf-8"), name=files[0].name)
     assert gate.accuracy.recall_floor("spur") < gate.accuracy.recall_floor("open")
+    assert gate.latency.engine in KINDS
+    assert set(gate.accuracy.min_recall_of) <= set(CLASSES)
 
 
 def test_every_key_lands_where_it_belongs() -> None:

@@ -13,7 +13,7 @@ from inference.delivery.evaluate import held_out_boards
 from inference.delivery.evaluation import Truth
 from inference.delivery.gate_set import GATE_SEED, GateImage, GateSet, decoded, labelled, refuse_mixture, simulated
 from inference.delivery.manifest import TrainingManifest, read_manifest, write_manifest
-from inference.delivery.reviewed import gate_set_of
+from inference.delivery.reviewed import gate_set_of, simulator_seed
 from tests.support.images import jpeg, png
 
 A_TRUTH = Truth(labels=("open",), boxes=np.array([[1, 2, 30, 40]], np.float32))
@@ -110,6 +110,7 @@ class Box:
 @dataclass(frozen=True)
 class Frame:
     frame_id: str
+    session_id: str
     sha256: str
     object_key: str
     boxes: tuple[Box, ...]
@@ -117,23 +118,41 @@ class Frame:
 
 def test_reviewed_frames_are_a_gate_set_read_from_the_store_when_needed() -> None:
     content, asked = jpeg(), []
-    frame = Frame("f-1", hashlib.sha256(content).hexdigest(), "date=x/f-1.jpg", (Box("open", (1.0, 2.0, 3.0, 4.0)),))
-    empty = Frame("f-2", frame.sha256, "date=x/f-2.jpg", ())
+    frame = Frame(
+        "f-1", "s-1", hashlib.sha256(content).hexdigest(), "date=x/f-1.jpg", (Box("open", (1.0, 2.0, 3.0, 4.0)),)
+    )
+    empty = Frame("f-2", "s-2", frame.sha256, "date=x/f-2.jpg", ())
 
     def read(key: str) -> bytes:
         asked.append(key)
         return content
 
-    made = gate_set_of([frame, empty], read)
+    made = gate_set_of([frame, empty], read, sources={"s-1": "simulator:?seed=101&size=640", "s-2": "boards"})
     assert (made.labels(), asked) == ({"open": 1}, [])
     assert made.images[1].truth.boxes.shape == (0, 4)
     assert decoded(made.images[0]).shape == (48, 64, 3)
     assert asked == ["date=x/f-1.jpg"]
+    with pytest.raises(Rejected, match="1 of the 2 gate frames: f-1;"):
+        refuse_mixture(made, a_manifest(seeds=(101,)))
+
+
+@pytest.mark.parametrize(
+    ("source", "seed"),
+    [
+        ("simulator:", 0),
+        ("simulator:?seed=7&size=320", 7),
+        ("simulator:?size=320", 0),
+        ("rtsp://a?seed=7", None),
+        ("", None),
+    ],
+)
+def test_the_line_of_a_simulated_session_is_known_by_its_source(source: str, seed: int | None) -> None:
+    assert simulator_seed(source) == seed
 
 
 def test_an_empty_gate_set_says_what_to_do() -> None:
     with pytest.raises(Rejected, match="label frames for the gate") as refusal:
-        gate_set_of([], lambda _: b"")
+        gate_set_of([], lambda _: b"", sources={})
     assert refusal.value.code == "gate_set_empty"
 
 

@@ -11,9 +11,11 @@ import pytest
 from typer.testing import CliRunner
 
 from contracts.errors import Misconfigured
+from inference.delivery.deliver import Delivered
 from inference.persistence.gate_verdicts import Verdict
 from sightline import train_environment
 from sightline.cli import app
+from tests.support.images import jpeg
 
 
 def run(*arguments: str) -> Any:
@@ -140,3 +142,25 @@ def test_the_gates_exit_code_is_its_verdict(outcome: Any, code: int, monkeypatch
 
 def test_a_run_and_its_digest_go_together() -> None:
     assert run("gate", "--run", "abc").exit_code == 2
+
+
+def test_a_delivery_draws_its_curves_on_the_images_that_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("images", "labels"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "images/a.jpg").write_bytes(jpeg())
+    (tmp_path / "labels/a.txt").write_text("1 2 30 40 1\n")
+    drawn_on: list[int] = []
+
+    def delivered(_settings: Any, _folder: Path, *, held_out: Any, api: Any, say: Any) -> Delivered:
+        say("registering")
+        drawn_on.append(len(list(held_out)))
+        return Delivered(version="7", digest="ab" * 32, is_new=True, role="challenger", latencies=())
+
+    monkeypatch.setattr("inference.delivery.deliver.deliver", delivered)
+    assert "next: sightline model gate 7" in run("deliver", str(tmp_path), "--labelled", str(tmp_path)).output
+    answer = run("deliver", str(tmp_path), "--boards", "2", "--json")
+    assert json.loads(answer.stdout)["version"] == "7"
+    assert "registering" in answer.stderr
+    assert drawn_on == [1, 2]
