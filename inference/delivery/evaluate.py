@@ -25,9 +25,10 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from connectors.cameras.boards import CLASSES, Drift, encode_jpeg, simulate_board
+from connectors.cameras.boards import Drift, encode_jpeg, simulate_board
 from inference.delivery.dataset import HELD_OUT_SEED
 from inference.delivery.evaluation import Evaluation, Truth, evaluate
+from inference.delivery.labelled import labelled_images
 from inference.domain.detections import Detections
 from inference.domain.letterbox import letterbox
 from inference.domain.model_spec import FILE_NAME, MODEL_FILE_NAME, parse
@@ -79,21 +80,6 @@ def held_out_boards(
     for index in range(count):
         frame = simulate_board(seed, index, size=size, drift=drift)
         yield encode_jpeg(frame), Truth(labels=frame.labels, boxes=frame.boxes)
-
-
-def labelled_images(folder: Path) -> Iterator[tuple[bytes, Truth]]:
-    """JPEGs of folder/images with the truth in folder/labels/NAME.txt: a line `x1 y1 x2 y2 type` each, types from 1.
-
-    Raises:
-        FileNotFoundError: the folder holds no JPEG, or one of them has no labels.
-    """
-    files = sorted((folder / "images").glob("*.jpg"))
-    if not files:
-        raise FileNotFoundError(f"no images/*.jpg in {folder}: name the folder that holds images/ and labels/")
-    for file in files:
-        lines = [line.split() for line in (folder / "labels" / f"{file.stem}.txt").read_text("utf-8").splitlines()]
-        boxes = np.array([line[:4] for line in lines], np.float32).reshape(-1, 4)
-        yield file.read_bytes(), Truth(labels=tuple(CLASSES[int(line[4]) - 1] for line in lines), boxes=boxes)
 
 
 def table(evaluation: Evaluation, title: str) -> Table:
