@@ -118,7 +118,7 @@ class StreamSettings(_Section):
     """The stream worker."""
 
     group: str = "stream-champion"
-    engine: Literal["openvino", "onnxruntime", "fake"] = "openvino"
+    engine: Literal["openvino", "onnxruntime", "onnxruntime-cuda", "onnxruntime-cuda-or-cpu", "fake"] = "openvino"
     model_folder: Path | None = (
         None  # serve this folder's model rather than the registry's champion (tests, benchmarks)
     )

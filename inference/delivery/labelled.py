@@ -122,7 +122,7 @@ def board_set(images: Sequence[Labelled], *, side: int, classes: Sequence[str] =
         fitted, placed = letterbox(colour, width=side, height=side)
         pixels[index] = cv2.cvtColor(fitted, cv2.COLOR_RGB2GRAY)
         labels.append(np.array([classes.index(label) for label in one.truth.labels], np.int64))
-        boxes.append(one.truth.boxes * np.float32(placed.scale) + np.float32([placed.pad_x, placed.pad_y] * 2))
+        boxes.append(one.truth.boxes * placed.scale + np.array([placed.pad_x, placed.pad_y] * 2))
     starts = np.concatenate([[0], np.cumsum([len(ids) for ids in labels])]).astype(np.int64)
     return BoardSet(
         images=pixels,

@@ -17,13 +17,11 @@ training loses none of its budget.
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import sys
 import time
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -33,61 +31,17 @@ from connectors.cameras.boards import CLASSES
 from inference.delivery.batches import Jitter, make_batch, resized
 from inference.delivery.dataset import TRAIN_SEED, BoardSet, Recipe, open_boards
 from inference.delivery.evaluation import Truth, evaluate
-from inference.delivery.labelled import board_set, read_labelled
-from inference.delivery.network import WIDTH, network, start_from, stay_offline
+from inference.delivery.labelled import Part, board_set, read_labelled
+from inference.delivery.lineage import NONE, Lineage, digests, lineage_of
 from inference.delivery.paper_protocol import best_confidence, evaluate_paper
 from inference.delivery.training import Description, Training
+from inference.delivery.training_plan import Plan, plan_of
+from inference.delivery.weights import start_from
+from inference.engines.torch_network import network, stay_offline
 
+PARTS: Final[tuple[Part, Part]] = ("train", "validation")
 TELL_SECONDS: Final = 20
 TAIL: Final = 0.001  # confidence down to which detections are kept for the curve
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
-    """A part of the budget, at one size."""
-
-    side: int  # pixels
-    minutes: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What to train, and for how long."""
-
-    out: Path
-    stages: tuple[Stage, ...]
-    epochs: int
-    seed: int
-    width: float  # share of yolo11's channels; yolo11n has 0.25
-    boards: int  # simulated ones
-    labelled: Path | None  # real boards instead of simulated ones
-    init: Path | None  # weights to start from
-    batch: int
-    rate: float  # highest learning rate
-    threads: int
-    device: str  # cpu, cuda, cuda:1
-    save_minutes: float
-    validate_minutes: float
-    command: str
-
-    @property
-    def minutes(self) -> float:
-        """The whole budget."""
-        return sum(stage.minutes for stage in self.stages)
-
-    @property
-    def largest(self) -> int:
-        """The side that boards are kept at, pixels."""
-        return max(stage.side for stage in self.stages)
-
-    def side_at(self, seconds: float) -> int:
-        """What is trained at after so long."""
-        end = 0.0
-        for stage in self.stages:
-            end += stage.minutes * 60
-            if seconds < end:
-                return stage.side
-        return self.stages[-1].side
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +52,7 @@ class Data:
     validation: BoardSet | None
     jitter: Jitter | None
     name: str
+    lineage: Lineage
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -111,64 +66,24 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def plan_of(arguments: list[str] | None = None) -> Plan:
-    """The plan that the command line asks for."""
-    parser = argparse.ArgumentParser(prog="python -m inference.delivery.train", description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="folder for boards and checkpoints")
-    parser.add_argument("--max-minutes", type=float, default=75, help="whole budget, runs before a resume counted in")
-    parser.add_argument("--imgsz", type=int, default=320)
-    parser.add_argument("--stages", type=_stages, help="SIDE:MINUTES,... instead of --imgsz and --max-minutes")
-    parser.add_argument("--epochs", type=int, default=1000, help="stop earlier after so many passes over the boards")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--width", type=float, default=WIDTH, help="share of yolo11's channels; less is smaller, worse")
-    parser.add_argument("--boards", type=int, default=12_000, help="simulated boards to make")
-    parser.add_argument("--labelled", type=Path, help="images/*.jpg and labels/*.txt instead of simulated boards")
-    parser.add_argument("--init", type=Path, help="best.pt, last.pt or model.onnx to start from, or its folder")
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--rate", type=float, default=2e-3)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1")
-    parser.add_argument("--save-minutes", type=float, default=4)
-    parser.add_argument("--validate-minutes", type=float, default=10)
-    given = parser.parse_args(arguments)
-    written = sys.argv[1:] if arguments is None else arguments
-    return Plan(
-        out=given.out,
-        stages=given.stages or (Stage(side=given.imgsz, minutes=given.max_minutes),),
-        command=" ".join(["python -m inference.delivery.train", *_without_folders(written)]),
-        **{
-            name: getattr(given, name)
-            for name in ("epochs", "seed", "width", "boards", "labelled", "init", "batch", "rate", "threads", "device")
-        },
-        save_minutes=given.save_minutes,
-        validate_minutes=given.validate_minutes,
-    )
-
-
-def _stages(text: str) -> tuple[Stage, ...]:
-    pairs = [part.split(":") for part in text.split(",")]
-    return tuple(Stage(side=int(side), minutes=float(minutes)) for side, minutes in pairs)
-
-
-def _without_folders(words: list[str]) -> list[str]:
-    """The command as the card shows it: folders by their last name, for the rest of a path is one machine's."""
-    return [Path(word).name if "/" in word else word for word in words]
-
-
 def open_data(plan: Plan) -> Data:
     """Reads or makes the boards."""
+    before = lineage_of(plan.init) if plan.init else NONE
     if plan.labelled is None:
         recipe = Recipe(seed=TRAIN_SEED + 1000 * plan.seed, count=plan.boards, side=plan.largest, is_training=True)
         folder = plan.out / f"boards-{plan.seed}-{plan.largest}"
         boards = open_boards(folder, recipe, processes=plan.threads)
-        return Data(train=boards, validation=None, jitter=None, name="simulated boards")
-    taught, kept_apart = (read_labelled(plan.labelled, part=part) for part in ("train", "validation"))
+        lineage = before.joined(Lineage(simulator_seeds=frozenset({recipe.seed})))
+        return Data(train=boards, validation=None, jitter=None, name="simulated boards", lineage=lineage)
+    taught, kept_apart = (read_labelled(plan.labelled, part=part) for part in PARTS)
     say(f"{len(taught)} boards to train on, {len(kept_apart)} to validate by, none of one layout in both")
+    # The checkpoint is chosen by the validation boards: they were seen as well.
     return Data(
         train=board_set(taught, side=plan.largest),
         validation=board_set(kept_apart, side=plan.largest),
         jitter=Jitter(),
-        name=f"{len(taught)} real boards of {plan.labelled.resolve().name}",
+        name=f"real boards of {plan.labelled.resolve().name}",
+        lineage=before.joined(Lineage(images=digests(one.file for one in [*taught, *kept_apart]))),
     )
 
 
@@ -211,6 +126,8 @@ def _described(plan: Plan, data: Data, training: Training) -> Description:
         command=plan.command,
         confidence=None,
         metrics={},
+        images=sorted(data.lineage.images),
+        simulator_seeds=sorted(data.lineage.simulator_seeds),
     )
 
 

@@ -13,10 +13,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.delivery.network import WIDTH, network
 from inference.domain.detections import Detections
 from inference.domain.letterbox import Letterbox
 from inference.domain.nms import decode_yolo
+from inference.engines.torch_network import network
 
 WARM_UP_STEPS: Final = 400
 LAST_RATE: Final = 0.02  # of the highest learning rate
@@ -37,6 +37,8 @@ class Description:
     command: str  # likewise: how to train it again
     confidence: float | None  # with the best F-score on the validation boards; None where there are none
     metrics: dict[str, Any]  # on the validation boards, of the averaged weights as they were saved
+    images: list[str]  # sha256 of every image file that training or the choice of the checkpoint saw
+    simulator_seeds: list[int]  # of the simulated boards among them
 
 
 class Training:
@@ -159,10 +161,10 @@ class Training:
         import torch
 
         content = torch.load(file, map_location=self._device, weights_only=True)
-        trained = {"width": WIDTH, "classes": list(description.classes)} | content["plan"]
-        if (trained["width"], trained["classes"]) != (description.width, list(description.classes)):
+        trained = content["plan"]
+        if (trained["width"], trained.get("classes")) != (description.width, list(description.classes)):
             raise ValueError(f"{file} has another --width or other classes: give the same, or another --out")
-        self.step, self.seconds, self.best = content["step"], content["seconds"], content.get("best", -1.0)
+        self.step, self.seconds, self.best = content["step"], content["seconds"], content["best"]
         self.model.load_state_dict(content["model"])
         self.average.load_state_dict(content["average"])
         self.optimiser.load_state_dict(content["optimiser"])

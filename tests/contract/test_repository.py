@@ -16,7 +16,16 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("contracts", "connectors", "inference", "dashboard", "sightline")
 # Training only: these need the train environment and carry its licence.
 TRAIN_ONLY = {"torch", "torchvision", "ultralytics", "onnx", "onnxslim"}
-TRAIN_MODULES = {"inference/delivery/train.py", "inference/delivery/export.py"}
+TRAIN_MODULES = {
+    "inference/delivery/train.py",
+    "inference/delivery/training.py",
+    "inference/delivery/weights.py",
+    "inference/delivery/lineage.py",
+    "inference/delivery/export.py",
+    "inference/engines/torch_engine.py",
+    "inference/engines/torch_network.py",
+    "tests/component/test_training.py",
+}
 
 
 def repository_files() -> list[Path]:

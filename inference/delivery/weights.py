@@ -1,50 +1,25 @@
-"""The detector that training teaches: ultralytics' yolo11 at a chosen width, from random or from given weights.
+"""Weights that a training starts from: another training's, or those inside an exported model.
 
-    random ──────────────────────────────┐
-    last.pt, best.pt (a training) ───────┼─► DetectionModel for our classes
-    model.onnx (an exported model) ──────┘   its fused layers are taken apart again, see `_unfuse`
+    last.pt, best.pt ─► averaged weights ──────────────────────────────┐
+    model.onnx ─► initialisers ─► convolutions with batch norm again ──┴─► the network, where shapes fit
 
-Runs in the `train` environment alone. Nothing is downloaded: the architecture comes from its YAML.
+Runs in the `train` environment alone.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-ARCHITECTURE: Final = "yolo11n.yaml"
-WIDTH: Final = 0.25  # share of yolo11's channels that makes it yolo11n
-
-
-def stay_offline(folder: Path) -> None:
-    """Keeps ultralytics from downloading, installing or reporting anything. Call before the first import of it."""
-    os.environ["YOLO_OFFLINE"] = "true"
-    os.environ["YOLO_AUTOINSTALL"] = "false"
-    os.environ["YOLO_VERBOSE"] = "false"
-    os.environ["YOLO_CONFIG_DIR"] = str(folder.resolve())
-
-
-def network(width: float, classes: Sequence[str]) -> Any:
-    """The untrained model, an ultralytics DetectionModel for these classes."""
-    from ultralytics.nn.tasks import DetectionModel, yaml_model_load
-
-    layout = yaml_model_load(ARCHITECTURE)
-    layout["scales"]["n"][1] = width
-    model: Any = DetectionModel(layout, nc=len(classes), verbose=False)
-    model.names = dict(enumerate(classes))
-    return model
 
 
 def start_from(model: Any, source: Path, images: NDArray[np.uint8]) -> int:
     """Takes over the weights of a training or of an exported model, where their shapes fit.
 
     Args:
-        model: made by `network`, of the same width. A head for other classes keeps its random start.
+        model: made by `torch_network.network`, of the same width. A head for other classes keeps its random start.
         source: last.pt, best.pt, model.onnx, or a folder that holds one of them.
         images: [n, side, side] grey, some that will be trained on; a fused model is fitted to them.
 
