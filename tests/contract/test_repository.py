@@ -76,6 +76,17 @@ def test_only_training_and_export_import_what_only_the_train_environment_has() -
     assert importers <= TRAIN_MODULES, importers - TRAIN_MODULES
 
 
+def test_the_gpu_environment_is_the_services_with_the_other_build_of_onnx_runtime() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    service, gpu = ({line.split(";")[0].strip() for line in lines} for lines in (
+        project["project"]["dependencies"], project["dependency-groups"]["gpu"]
+    ))  # fmt: skip
+    only_service, only_gpu = service - gpu, gpu - service
+    assert [re.split(r"[^\w-]", line)[0] for line in only_service] == ["onnxruntime"]
+    assert [re.split(r"[^\w-]", line)[0] for line in only_gpu] == ["onnxruntime-gpu"]
+    assert [{"package": "sightline"}, {"group": "gpu"}] in project["tool"]["uv"]["conflicts"]
+
+
 @pytest.mark.parametrize("name", ["demo_model", "weaker_model"])
 def test_a_demo_model_stands_under_its_own_licence_and_outside_of_the_wheel(name: str) -> None:
     folder = ROOT / "inference/delivery" / name
