@@ -1,1 +1,1 @@
-"""The data scientist's part: simulated data, training, export, evaluation. Only train and export need the train environment."""
+"""The data scientist's part: simulated and labelled boards, training, export, evaluation. Only training and export need torch."""

@@ -66,8 +66,12 @@ class EngineModel:
     def detect(self, image: NDArray[np.uint8], *, confidence: float | None = None) -> Detections:
         """See Model. An engine is loaded for one confidence: what it finds below the wanted one is left out here."""
         (found,) = self._engine.infer([image])
-        count = int((found.confidences >= (self.spec.confidence if confidence is None else confidence)).sum())
-        return Detections(labels=found.labels[:count], confidences=found.confidences[:count], boxes=found.boxes[:count])
+        kept = np.flatnonzero(found.confidences >= (self.spec.confidence if confidence is None else confidence))
+        return Detections(
+            labels=tuple(found.labels[index] for index in kept),
+            confidences=found.confidences[kept],
+            boxes=found.boxes[kept],
+        )
 
 
 class OnnxModel:
