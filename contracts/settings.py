@@ -124,7 +124,9 @@ class StreamSettings(_Section):
     role: Literal["champion", "challenger"] = "champion"  # challenger: in the shadow, in a consumer group of its own
     group: str = "stream-champion"
     challenger_group: str = "stream-challenger"
-    engine: Literal["openvino", "openvino-int8", "onnxruntime", "fake"] = "openvino"
+    engine: Literal[
+        "openvino", "openvino-int8", "onnxruntime", "onnxruntime-cuda", "onnxruntime-cuda-or-cpu", "fake"
+    ] = "openvino"
     model_folder: Path | None = (
         None  # serve this folder's model rather than the registry's champion (tests, benchmarks)
     )

@@ -1,6 +1,6 @@
 """The application: this module reads as its table of contents.
 
-    create_app(parts) ──► FastAPI, every route with its role, every error problem+json
+create_app(parts) ──► FastAPI, every route with its role, every error problem+json
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """One dependency of every route: the table says what it asks for, the token whether its bearer has it.
 
-    no token, or not ours      401 + WWW-Authenticate
-    the role is missing        403, the role named
-    the keys are away          503 + Retry-After: nobody gets in
+no token, or not ours      401 + WWW-Authenticate
+the role is missing        403, the role named
+the keys are away          503 + Retry-After: nobody gets in
 """
 
 from __future__ import annotations

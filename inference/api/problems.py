@@ -1,10 +1,10 @@
 """Every error as problem+json (RFC 9457). The edges only translate.
 
-    Problem        404 409 413 415 401 403 …   raised by routes, says what to do
-    Transient      503 + Retry-After
-    Rejected       422, its code
-    Misconfigured  500, its message names settings, never values
-    anything else  500, nothing of it leaves the process; the log has it
+Problem        404 409 413 415 401 403 …   raised by routes, says what to do
+Transient      503 + Retry-After
+Rejected       422, its code
+Misconfigured  500, its message names settings, never values
+anything else  500, nothing of it leaves the process; the log has it
 """
 
 from __future__ import annotations

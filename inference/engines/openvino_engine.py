@@ -28,9 +28,9 @@ from inference.engines import read_spec
 _MOST_STREAMS: Final = 8
 
 
-def load(folder: Path, *, threads: int) -> OpenVinoEngine:
+def load(folder: Path, *, threads: int, confidence: float | None) -> OpenVinoEngine:
     """See inference.engines.load."""
-    spec = read_spec(folder)
+    spec = read_spec(folder, confidence=confidence)
     threads = threads or len(os.sched_getaffinity(0))
     streams = streams_for(threads)
     try:

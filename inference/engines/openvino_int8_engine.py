@@ -57,17 +57,17 @@ def stated(folder: Path) -> Int8 | None:
         raise Misconfigured(f"{KEY} in {FILE_NAME} does not fit ({error!r}): {_WHAT_NEXT}") from error
 
 
-def load(folder: Path, *, threads: int) -> OpenVinoEngine:
+def load(folder: Path, *, threads: int, confidence: float | None) -> OpenVinoEngine:
     """See inference.engines.load. In float32 where the int8 graph is missing or was not found good enough.
 
     Raises:
         Misconfigured: the int8 files are not those that were compared.
     """
-    spec = read_spec(folder)
+    spec = read_spec(folder, confidence=confidence)
     int8 = stated(folder)
     if int8 is None or not int8.is_passed:
         _log.info("int8_not_used", reason="there is none" if int8 is None else "it was not as good as float32")
-        return openvino_engine.load(folder, threads=threads)
+        return openvino_engine.load(folder, threads=threads, confidence=confidence)
     for name, digest in ((GRAPH, int8.graph_sha256), (WEIGHTS, int8.weights_sha256)):
         if not (folder / name).is_file() or hashlib.sha256((folder / name).read_bytes()).hexdigest() != digest:
             raise Misconfigured(f"{name} is not the file that was compared with float32: {_WHAT_NEXT}")
