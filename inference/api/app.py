@@ -21,6 +21,7 @@ from inference.api.routes import (
     models,
     pipeline,
     reviews,
+    stored_frames,
 )
 
 
@@ -40,7 +41,7 @@ def create_app(parts: Parts) -> FastAPI:
         swagger_ui_init_oauth={"clientId": auth.browser_client, "usePkceWithAuthorizationCodeGrant": True},
     )
     app.state.parts = parts
-    for module in (detections, frames, images, cameras, reviews, labels, models, pipeline, dead_letters, health):
+    for module in (detections, frames, stored_frames, images, cameras, reviews, labels, models, pipeline, dead_letters, health):
         app.include_router(module.router)
     problems.install(app)
     permissions.refuse_unlisted(app)
