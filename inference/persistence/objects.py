@@ -95,12 +95,8 @@ class ObjectStream:
         self.size_bytes = size_bytes  # of what comes
 
     def __iter__(self) -> Iterator[bytes]:
-        with translated(self._endpoint), self._body as body:
-            yield from body.iter_chunks(_PIECE)
-
-    def close(self) -> None:
-        """Gives the connection back unread."""
-        self._body.close()
+        with translated(self._endpoint), self._body:
+            yield from self._body.iter_chunks(_PIECE)
 
 
 class FrameStore:
@@ -127,7 +123,7 @@ class FrameStore:
                 raise Rejected(f"there is no object {key}: `sightline audit` says why", code="no_object") from error
 
     def stream(self, key: str, byte_range: str | None = None) -> ObjectStream:
-        """An object's bytes as they come, or a range of them; read them to the end, or close.
+        """An object's bytes as they come, or a range of them.
 
         Args:
             key: of the object.

@@ -70,11 +70,15 @@ _LOCK: Final = f"""
     ORDER BY array_position(%(ids)s::uuid[], frame_id) LIMIT 1
     FOR UPDATE OF frames SKIP LOCKED
 """  # noqa: S608
+# Several are claimed in one transaction, and keep their order: hence the clock of the moment.
 _CLAIM: Final = f"""
-    INSERT INTO review_claims AS held (frame_id, reviewer, purpose, expires_at)
-    VALUES (%(frame_id)s::uuid, %(reviewer)s, %(purpose)s, {_NOW} + make_interval(secs => %(seconds)s))
+    INSERT INTO review_claims AS held (frame_id, reviewer, purpose, claimed_at, expires_at)
+    VALUES (
+        %(frame_id)s::uuid, %(reviewer)s, %(purpose)s, clock_timestamp() AT TIME ZONE 'UTC',
+        {_NOW} + make_interval(secs => %(seconds)s)
+    )
     ON CONFLICT (frame_id) DO UPDATE SET
-        reviewer = EXCLUDED.reviewer, purpose = EXCLUDED.purpose, claimed_at = {_NOW}, expires_at = EXCLUDED.expires_at
+        reviewer = EXCLUDED.reviewer, purpose = EXCLUDED.purpose, claimed_at = EXCLUDED.claimed_at, expires_at = EXCLUDED.expires_at
     WHERE held.expires_at <= {_NOW}
     RETURNING expires_at
 """  # noqa: S608
