@@ -1,6 +1,6 @@
 """The application: this module reads as its table of contents.
 
-    create_app(parts) ──► FastAPI, every route with its role, every error problem+json
+create_app(parts) ──► FastAPI, every route with its role, every error problem+json
 """
 
 from __future__ import annotations
@@ -41,7 +41,19 @@ def create_app(parts: Parts) -> FastAPI:
         swagger_ui_init_oauth={"clientId": auth.browser_client, "usePkceWithAuthorizationCodeGrant": True},
     )
     app.state.parts = parts
-    for module in (detections, frames, stored_frames, images, cameras, reviews, labels, models, pipeline, dead_letters, health):
+    for module in (
+        detections,
+        frames,
+        stored_frames,
+        images,
+        cameras,
+        reviews,
+        labels,
+        models,
+        pipeline,
+        dead_letters,
+        health,
+    ):
         app.include_router(module.router)
     problems.install(app)
     permissions.refuse_unlisted(app)

@@ -101,9 +101,12 @@ def counts(connection: Connection, *, since: datetime | None) -> LabelCounts:
 def waiting(connection: Connection, *, since: datetime) -> dict[str, int]:
     """Frames captured since then that nobody has reviewed, by part."""
     rows = connection.execute(
-        "SELECT part_of(camera_id, session_id, sequence), count(*) FROM frames "
+        # By block first: a part costs 7 µs to tell.
+        "SELECT part_of(camera_id, session_id, 50 * block), sum(frames)::bigint FROM ("
+        "SELECT camera_id, session_id, sequence / 50 AS block, count(*) AS frames FROM frames "
         "WHERE frame_id >= uuid7_floor(%s) "
-        "AND NOT EXISTS (SELECT FROM standing_reviews AS said WHERE said.frame_id = frames.frame_id) GROUP BY 1",
+        "AND NOT EXISTS (SELECT FROM standing_reviews AS said WHERE said.frame_id = frames.frame_id) "
+        "GROUP BY 1, 2, 3) AS blocks GROUP BY 1",
         (since.replace(tzinfo=None),),
     )
     return dict(rows.fetchall())

@@ -68,7 +68,7 @@ def show_letter(letter_id: LetterId, parts: Neighbours) -> LetterWhole:
     return LetterWhole.model_validate(whole(parts.settings, _find(parts.settings, letter_id)))
 
 
-@router.post("/v1/dead-letters/{letter_id}/replay", responses=problems(404))
+@router.post("/v1/dead-letters/{letter_id}/replay", responses=problems(400, 404))
 def replay_letter(
     letter_id: LetterId, parts: Neighbours, asked: Annotated[ReplayRequest | None, Body()] = None
 ) -> ReplayAnswer:

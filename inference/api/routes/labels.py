@@ -20,7 +20,7 @@ from inference.persistence.labels import Snapshot
 
 router = APIRouter(tags=["reviews"])
 
-_WAITING: Final = timedelta(days=7)
+_WAITING: Final = timedelta(days=1)
 _PIECE: Final = 64 * 1024
 _TAR_BLOCK: Final = 512
 _EXPORTED: Final[Responses] = {
@@ -37,7 +37,7 @@ _EXPORTED: Final[Responses] = {
 
 @router.get("/v1/labels", responses=problems())
 def count_labels(parts: Neighbours, since: Since = None) -> LabelsAnswer:
-    """Labels in numbers, of all time or of what was reviewed since then; what waits is of the last seven days."""
+    """Labels in numbers, of all time or of what was reviewed since then; what waits is of the last day."""
     waiting_since = datetime.now(UTC) - _WAITING
     with parts.database.connection() as connection:
         found = labels.counts(connection, since=since)

@@ -38,7 +38,7 @@ _RANDOM: Final = SystemRandom()
 _STATUSES: Final = {"unknown_frame": 404, reviews.REQUEST_ID_REUSED: 409}
 
 
-@router.post("/v1/reviews/claim", responses=problems())
+@router.post("/v1/reviews/claim", responses=problems(400))
 def claim(parts: Neighbours, identity: Bearer, asked: Annotated[ClaimRequest | None, Body()] = None) -> ClaimAnswer:
     """The next frames to review, kept for who asks; asked again, the same ones until they are reviewed."""
     asked = asked or ClaimRequest()
@@ -79,7 +79,7 @@ def _shown(connection: Connection, ids: list[str], purpose: Purpose, model: str)
     return answers
 
 
-@router.post("/v1/reviews", status_code=201, responses=problems(404, 409))
+@router.post("/v1/reviews", status_code=201, responses=problems(400, 404, 409))
 def save(given: ReviewGiven, parts: Neighbours, identity: Bearer) -> ReviewAnswer:
     """Saves a review. Sent again with the same request_id it changes nothing and answers the same."""
     review = Review(
