@@ -15,7 +15,7 @@ from inference.api.inputs import is_frame_id
 from inference.api.problems import Problem
 
 _OFFSET_MAX: Final = 2**62
-_LETTERS: Final = re.compile(r"[a-z_]{1,60}")
+_LETTERS: Final = re.compile(r"[a-z0-9_.-]{1,80}")
 
 
 def after_frame(frame_id: str) -> str:

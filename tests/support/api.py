@@ -49,7 +49,7 @@ def parts_for(settings: Settings, store: FrameStore | None = None, **changes: An
     given: dict[str, Any] = {
         "settings": settings,
         "tokens": FakeTokens(),
-        "database": Database(settings),
+        "database": changes["database"] if "database" in changes else Database(settings),
         "frames": store,
         "detector": SimpleNamespace(),
         "ingest": SimpleNamespace(),

@@ -80,7 +80,7 @@ def test_no_text_is_taken_for_a_ticket(text: str) -> None:
 def test_cursors_come_back_as_they_went() -> None:
     assert cursors.frame_of(cursors.after_frame(FRAME)) == FRAME
     assert cursors.review_of(cursors.after_review(12)) == 12
-    assert cursors.letters_of(cursors.after_letters({"stream": 3})) == {"stream": 3}
+    assert cursors.letters_of(cursors.after_letters(dict.fromkeys(CONSUMERS, 3))) == dict.fromkeys(CONSUMERS, 3)
     assert (cursors.frame_of(None), cursors.review_of(None), cursors.letters_of(None)) == (None, None, {})
 
 
