@@ -3,6 +3,7 @@
     Settings
       kafka      registry   connect    s3         postgres   mlflow      where the neighbours are
       stream     serving    api        cameras    retention  watchdog   log     how our own services behave
+      reviews                                                            how frames are reviewed
       auth       login                                                   who may do what; who we are when we ask
       stack                                                              the local stack: home, ports
 
@@ -169,6 +170,15 @@ class ApiSettings(_Section):
     ticket_key: SecretStr = SecretStr("")  # signs image tickets; empty: one per process start
 
 
+class ReviewSettings(_Section):
+    """How frames are reviewed."""
+
+    labels: tuple[str, ...] = ()  # that a person may give beside the champion's classes
+    claim_seconds: Annotated[int, Field(ge=1)] = 600  # how long a frame is kept for who claimed it
+    threshold: Annotated[float, Field(ge=0, le=1)] = 0.25  # the confidence near which a box is in doubt
+    candidates: Annotated[int, Field(ge=1, le=10_000)] = 500  # of the newest frames, so many are ordered by usefulness
+
+
 class AuthSettings(_Section):
     """Whose tokens the API believes. Issuer and key URL are set apart: inside a cluster they differ."""
 
@@ -260,6 +270,7 @@ class Settings(BaseSettings):
     stream: StreamSettings = StreamSettings()
     serving: ServingSettings = ServingSettings()
     api: ApiSettings = ApiSettings()
+    reviews: ReviewSettings = ReviewSettings()
     auth: AuthSettings = AuthSettings()
     login: LoginSettings = LoginSettings()
     cameras: CameraSettings = CameraSettings()

@@ -26,6 +26,7 @@ from inference.api.routes import (
     models,
     pipeline,
     reviews,
+    stored_frames,
 )
 
 
@@ -52,7 +53,20 @@ def create_app(parts: Parts) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.parts = parts
-    for module in (detections, frames, images, cameras, reviews, labels, models, pipeline, dead_letters, health, docs):
+    for module in (
+        detections,
+        frames,
+        stored_frames,
+        images,
+        cameras,
+        reviews,
+        labels,
+        models,
+        pipeline,
+        dead_letters,
+        health,
+        docs,
+    ):
         app.include_router(module.router)
     api = parts.settings.api
     app.add_middleware(Edge, metrics=parts.metrics, body_bytes=api.max_body_bytes, read_seconds=api.read_seconds)

@@ -36,7 +36,7 @@ class Metrics:
     """One process's collectors."""
 
     def __init__(self) -> None:
-        self._registry = registry = CollectorRegistry()
+        self.registry = registry = CollectorRegistry()
         self.requests = Counter(
             f"{_PREFIX}_requests_total", "Requests answered.", ["method", "route", "status"], registry=registry
         )
@@ -70,27 +70,11 @@ class Metrics:
             f"{_PREFIX}_camera_sessions", "Open sessions of cameras that send by HTTP.", registry=registry,
             multiprocess_mode="livesum",
         )  # fmt: skip
-        self._model_info = Gauge(
-            f"{_PREFIX}_model_info", "1 for the model that serves.", ["name", "version", "digest", "engine", "role"],
-            registry=registry, multiprocess_mode="livemax",
-        )  # fmt: skip
-        self._serving: dict[str, tuple[str, ...]] = {}
-
-    def serves(self, *, name: str, version: str, digest: str, engine: str, role: str) -> None:
-        """Notes which model serves in a role; the one before it no longer does."""
-        labels = (name, version, digest, engine, role)
-        before = self._serving.get(role)
-        if before == labels:
-            return
-        if before is not None:
-            self._model_info.labels(*before).set(0)
-        self._model_info.labels(*labels).set(1)
-        self._serving[role] = labels
 
     def page(self) -> bytes:
         """The text that Prometheus reads: of all processes where they share, else of this one."""
         if not _IS_SHARED:
-            return generate_latest(self._registry)
+            return generate_latest(self.registry)
         everyone = CollectorRegistry()
         MultiProcessCollector(everyone, path=os.environ[_FOLDER])  # type: ignore[no-untyped-call]
         return generate_latest(everyone)

@@ -1,8 +1,10 @@
 """Where results lie: Postgres and the object store, and the two commands that account for every frame.
 
 schema     migrations and day partitions        database   one connection, errors translated
-objects    the frames bucket                    frames     what the tables say about frames
-heartbeats which processes serve which model
+objects    the frames bucket                    pool       a few connections for many threads
+frames     what the tables say about frames     cameras, sessions, statistics: about their senders and rates
+reviews    what people said, append-only        review_queue: who looks at which frame
+labels     what was said, as data sets          heartbeats which processes serve which model
 agreement  how far two versions agreed, out of their stored predictions
 audit      is every acknowledged frame accounted for?
 trace      one frame's whole life

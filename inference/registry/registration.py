@@ -18,6 +18,7 @@ from inference.domain.model_spec import FILE_NAME, MODEL_FILE_NAME, ModelSpec, p
 from inference.registry import tags
 from inference.registry.mlflow_client import NotFound, translated
 from inference.registry.model_version import ModelVersion
+from inference.registry.record import versions_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -106,15 +107,7 @@ def ensure_registered_model(client: MlflowClient, name: str) -> None:
 
 def all_versions(client: MlflowClient, name: str) -> list[Any]:
     """Every version of the registered model, MLflow's own objects, the oldest first."""
-    found: list[Any] = []
-    token: str | None = None
-    while True:
-        page = client.search_model_versions(f"name = '{name}'", page_token=token)
-        found += page
-        token = page.token
-        if not token:
-            break
-    return sorted(found, key=lambda one: int(one.version))
+    return sorted(versions_of(client, name), key=lambda one: int(one.version))
 
 
 def version_with(client: MlflowClient, model: ModelVersion) -> str | None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from inference.serving.served_models import Role, ServedModel
 
-_PREFIX = "sightline_serving"
+_PREFIX: Final = "sightline_serving"
+_OF_ALL: Final = "livemax"  # of the API's processes: one page for all of them
 
 
 class ServingMetrics:
@@ -18,6 +21,7 @@ class ServingMetrics:
             "The models that are loaded, warm and checked.",
             ["role", "name", "version", "digest", "engine"],
             registry=registry,
+            multiprocess_mode=_OF_ALL,
         )
         self._changes = Counter(
             f"{_PREFIX}_changes_total", "Models that were given the role.", ["role"], registry=registry
@@ -27,25 +31,26 @@ class ServingMetrics:
         )
         self.is_refused = Gauge(
             f"{_PREFIX}_is_refused", "1 while the version that should have the role does not work here.", ["role"],
-            registry=registry,
+            registry=registry, multiprocess_mode=_OF_ALL,
         )  # fmt: skip
         self.is_unheard = Gauge(
             f"{_PREFIX}_is_unheard", "1 while those who name the version of the role are away.", ["role"],
-            registry=registry,
+            registry=registry, multiprocess_mode=_OF_ALL,
         )  # fmt: skip
         self._batch_images = Gauge(
-            f"{_PREFIX}_batch_images", "Images given to the engine at once.", ["role"], registry=registry
-        )
+            f"{_PREFIX}_batch_images", "Images given to the engine at once.", ["role"], registry=registry,
+            multiprocess_mode=_OF_ALL,
+        )  # fmt: skip
         self._sweep_seconds = Gauge(
             f"{_PREFIX}_sweep_seconds", "Seconds of one call, as measured at the warm-up.", ["role", "images"],
-            registry=registry,
+            registry=registry, multiprocess_mode=_OF_ALL,
         )  # fmt: skip
         self._shown: dict[Role, list[tuple[Gauge, tuple[str, ...]]]] = {}
 
     def show(self, role: Role, model: ServedModel | None) -> None:
         """What has the role from now on."""
         for gauge, labels in self._shown.pop(role, []):
-            gauge.remove(*labels)
+            gauge.labels(*labels).set(0)  # where several processes share a page, a label cannot be taken away
         if model is None:
             return
         self._changes.labels(role).inc()

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final, Protocol
 
 from contracts.settings import Settings
-from inference.persistence.database import Connection
+from inference.persistence import ledger
 from inference.persistence.lasting_connection import LastingConnection
 from inference.registry.mlflow_client import NotFound, connect, translated
 
@@ -29,12 +29,6 @@ _FRESH_SECONDS: Final = 0.5
 
 # MLflow's client lets it warn of every retry: two lines a second for as long as MLflow is away.
 _RETRIES_LOG: Final = "urllib3.connectionpool"
-
-_NEWEST_CHAMPION: Final = """
-SELECT version FROM promotions
-WHERE model = %s AND alias = 'champion' AND state = 'done'
-ORDER BY id DESC LIMIT 1
-"""
 
 
 class Words(Protocol):
@@ -109,7 +103,8 @@ class LedgerWords:
     def champion(self) -> str | None:
         """See Words."""
         with self._ledger.use() as connection:
-            return _champion_of(connection, self._model)
+            row = ledger.champion_of(connection, self._model)
+        return None if row is None else row.version
 
     def challenger(self) -> str | None:
         """See Words."""
@@ -118,11 +113,6 @@ class LedgerWords:
     def close(self) -> None:
         """See Words."""
         self._ledger.close()
-
-
-def _champion_of(connection: Connection, model: str) -> str | None:
-    row = connection.execute(_NEWEST_CHAMPION, (model,)).fetchone()
-    return None if row is None else str(row[0])
 
 
 def words_of(settings: Settings) -> Words:

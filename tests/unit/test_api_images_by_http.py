@@ -258,4 +258,4 @@ def test_the_metrics_name_routes_and_no_ids(client: TestClient):
     assert 'sightline_api_requests_total{method="POST",route="/v1/detections",status="200"}' in page.text
     assert 'route="unmatched",status="404"' in page.text
     assert "12345" not in page.text
-    assert "sightline_api_model_info{" in page.text
+    assert "sightline_serving_model_info{" in page.text

@@ -53,7 +53,7 @@ def test_a_folder_is_served_as_it_is_with_what_was_chosen() -> None:
     assert registry.get_sample_value("sightline_serving_model_info", info) == 1
     assert registry.get_sample_value("sightline_serving_batch_images", {"role": "champion"}) == 3
     follower.close()
-    assert registry.get_sample_value("sightline_serving_model_info", info) is None
+    assert registry.get_sample_value("sightline_serving_model_info", info) == 0
 
 
 def test_a_folder_without_a_model_is_misconfigured(tmp_path: Path) -> None:

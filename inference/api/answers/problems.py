@@ -9,6 +9,7 @@ from inference.api.problems import MEDIA_TYPE, ProblemBody
 Responses = dict[int | str, dict[str, Any]]
 
 _MEANINGS: Final = {
+    400: "The body cannot be read as text at all",
     401: "No token, or not one of ours",
     403: "The token's bearer lacks the role",
     404: "There is no such thing",

@@ -85,13 +85,6 @@ async def readyz(request: Request) -> Response:
 async def page(request: Request) -> Response:
     """What Prometheus reads."""
     parts: Parts = request.app.state.parts
-    served = parts.detector.current
-    if served is not None:
-        version = served.version
-        parts.metrics.serves(
-            name=version.name, version=version.version, digest=version.digest, engine=served.engine.name,
-            role=served.role,
-        )  # fmt: skip
     return Response(await run_in_threadpool(parts.metrics.page), headers={"Content-Type": metrics.CONTENT_TYPE})
 
 

@@ -30,7 +30,8 @@ from inference.api.authorise import bearer_of
 from inference.api.identity import Identity
 from inference.api.parts import Parts
 from inference.api.problems import Problem, not_found
-from inference.persistence import gate_verdicts, ledger
+from inference.persistence import gate_verdicts, heartbeats, ledger
+from inference.persistence.agreement import agreement_between
 from inference.persistence.database import Connection
 from inference.persistence.ledger import Approval
 from inference.registry import promotion
@@ -48,11 +49,6 @@ _CONFLICTS: Final = frozenset(
         "not_champion", "promotion_under_way",
     }
 )  # fmt: skip
-_REPLICAS: Final = """
-    SELECT instance, kind, version, state, warmed_version, engine, updated_at FROM serving
-    WHERE model = %s AND updated_at > (clock_timestamp() AT TIME ZONE 'UTC') - make_interval(secs => %s)
-    ORDER BY kind, instance
-"""
 
 
 def _in_utc(at: datetime) -> datetime:
@@ -103,8 +99,6 @@ def show_agreement(
     until: Annotated[At | None, Query(description="Captured before then; else now")] = None,
 ) -> AgreementAnswer:
     """How far the version agreed with the champion on the frames that both looked at."""
-    from inference.persistence.agreement import agreement_between
-
     _registered(parts, version)
     model = parts.settings.mlflow.model_name
     end = until or datetime.now(UTC)
@@ -227,9 +221,8 @@ def _described(parts: Parts, versions: tuple[Registered, ...]) -> tuple[str | No
 
 
 def _replicas(connection: Connection, model: str, seconds: float) -> list[Replica]:
-    names = ("instance", "kind", "version", "state", "warmed_version", "engine", "updated_at")
-    rows = connection.execute(_REPLICAS, (model, seconds)).fetchall()
-    return [Replica.model_validate(dict(zip(names, row, strict=True))) for row in rows]
+    alive = heartbeats.replicas(connection, seconds=seconds)
+    return [Replica.model_validate(one, from_attributes=True) for one in alive if one.model == model]
 
 
 def _measure(connection: Connection, parts: Parts, version: str, against: str | None) -> str:

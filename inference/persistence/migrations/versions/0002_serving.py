@@ -4,7 +4,9 @@
     gate_verdicts  what the platform's own evaluation said of a version against the champion of that time
     serving ─────► heartbeats: a row per process that serves a model
     reviews ─────► append-only: what a person saw in a frame; the newest one that nobody took back counts
+    standing_reviews  the reviews that nobody took back
     review_claims  who works on which frame, until when
+    part_of ─────► train or gate, the same for ever
 
 Times are UTC in `timestamp` without zone, as everywhere. No foreign key points at a partitioned table.
 """
@@ -111,6 +113,25 @@ CREATE TABLE review_claims (
 CREATE INDEX review_claims_by_reviewer ON review_claims (reviewer, expires_at)
 """
 
+# The same rule as inference/domain/split.py, for ever: what is labelled for training is never gated with.
+PART_OF = """
+CREATE FUNCTION part_of(camera text, session uuid, number bigint) RETURNS text
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+RETURN CASE
+    ('x' || encode(
+        substr(sha256(convert_to(camera || '/' || session::text || '/' || (number / 50)::text, 'UTF8')), 1, 4), 'hex'
+    ))::bit(32)::bigint % 5
+    WHEN 0 THEN 'gate' ELSE 'train'
+END
+"""
+
+# Of several that stand, the newest of a frame counts.
+STANDING_REVIEWS = """
+CREATE VIEW standing_reviews AS
+SELECT said.* FROM reviews AS said
+WHERE said.undoes IS NULL AND NOT EXISTS (SELECT FROM reviews AS taken WHERE taken.undoes = said.review_id)
+"""
+
 # What is never changed once it is there, whatever program asks: a review, and a ledger row that is done or reverted.
 APPEND_ONLY = """
 CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -127,5 +148,14 @@ CREATE TRIGGER promotions_are_kept BEFORE DELETE ON promotions FOR EACH ROW EXEC
 
 def upgrade() -> None:
     """Creates every table, function and trigger above."""
-    for statements in (PROMOTIONS, GATE_VERDICTS, SERVING, REVIEWS, REVIEW_CLAIMS, APPEND_ONLY):
+    for statements in (
+        PROMOTIONS,
+        GATE_VERDICTS,
+        SERVING,
+        REVIEWS,
+        REVIEW_CLAIMS,
+        PART_OF,
+        STANDING_REVIEWS,
+        APPEND_ONLY,
+    ):
         op.execute(statements)
