@@ -30,7 +30,9 @@ async def authorise(request: Request) -> None:
     role = PERMISSIONS[(method, request.scope["route"].path)]
     if role in _OPEN:
         return
-    identity = await run_in_threadpool(request.app.state.parts.tokens.verify, _bearer(request))
+    tokens, token = request.app.state.parts.tokens, _bearer(request)
+    # The way to another thread and back costs more than all else that is done for a request.
+    identity = tokens.remembered(token) or await run_in_threadpool(tokens.verify, token)
     if role not in identity.roles:
         raise Problem(
             403,

@@ -89,6 +89,9 @@ class Detector:
         self.failure: PipelineError | None = None  # the process must end with it
         self._models = models
         self._metrics = metrics
+        self._queue_seconds, self._decode_seconds, self._infer_seconds = (
+            metrics.stage_seconds.labels(stage) for stage in ("queue", "decode", "infer")
+        )
         self._places = settings.queued_requests
         self._max_pixels = settings.max_pixels
         self._seconds = settings.request_seconds
@@ -127,6 +130,10 @@ class Detector:
         if self._busy_since is not None and time.monotonic() - self._busy_since > _HUNG_SECONDS:
             return Transient(f"the engine has not answered for {_HUNG_SECONDS:g} s; starting again")
         return self.failure or self._models.failure
+
+    def tick(self) -> None:
+        """Ten times a second: shows how many wait, which each request would be too busy to."""
+        self._metrics.queued.set(self._pending)
 
     def refuse_when_full(self) -> None:
         """Says so before a body is read, too: what would be refused costs nothing more.
@@ -172,7 +179,6 @@ class Detector:
             future=self._loop.create_future(),
         )
         self._pending += 1
-        self._metrics.queued.set(self._pending)
         timer = self._loop.call_later(self._seconds, self._expire, job)
         (self._to_decode if engine.needs_pixels or is_annotated else self._to_infer).put(job)
         try:
@@ -207,13 +213,12 @@ class Detector:
     def _settle(self, job: _Job, answer: Answer | None, error: Exception | None) -> None:
         """The end of a job, on the loop: its place is free again."""
         self._pending -= 1
-        self._metrics.queued.set(self._pending)
         if job.future.done():
             return
         if error is not None:
             job.future.set_exception(error)
         elif answer is not None:
-            self._metrics.stage_seconds.labels("queue").observe(answer.queue_seconds)
+            self._queue_seconds.observe(answer.queue_seconds)
             job.future.set_result(answer)
 
     # -- beside it ---------------------------------------------------------------------------------------------------
@@ -242,7 +247,7 @@ class Detector:
             begin = time.perf_counter()
             image = decode(job.data, max_pixels=self._max_pixels)
             job.decode_seconds = time.perf_counter() - begin
-            self._metrics.stage_seconds.labels("decode").observe(job.decode_seconds)
+            self._decode_seconds.observe(job.decode_seconds)
             if isinstance(image, Status):
                 self._finish(job, None, refused(image, job.data, max_pixels=self._max_pixels))
                 continue
@@ -304,7 +309,7 @@ class Detector:
             return
         seconds = time.perf_counter() - begin
         self._usual_seconds += (seconds - self._usual_seconds) * (_NEWS if self._usual_seconds else 1.0)
-        self._metrics.stage_seconds.labels("infer").observe(seconds)
+        self._infer_seconds.observe(seconds)
         self._metrics.batch_images.observe(len(jobs))
         for job, detections in zip(jobs, found, strict=True):
             self._answer(job, detections, model, queued=begin - job.began - job.decode_seconds, seconds=seconds)

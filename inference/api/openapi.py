@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
 
 from contracts.settings import AuthSettings
 from inference.api.permissions import PERMISSIONS, Role
@@ -57,6 +58,14 @@ IMAGE_BODY: Final[dict[str, Any]] = {
     }
 }
 """A body that is an image, or a form with one in its field `image`."""
+
+
+def as_parameters(options: type[BaseModel]) -> list[dict[str, Any]]:
+    """The fields of a model as parameters of the query, for a route that reads them itself."""
+    return [
+        {"name": name, "in": "query", "required": False, "schema": schema, "description": schema.pop("description", "")}
+        for name, schema in options.model_json_schema()["properties"].items()
+    ]
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:

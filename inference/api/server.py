@@ -140,6 +140,7 @@ class Server(uvicorn.Server):
             self._accepting.update()
         if counter % _SWEEP_TICKS == 0:
             self._sweep()
+        self._parts.detector.tick()
         if self._parts.detector.ended_with() is not None:
             return True
         return await super().on_tick(counter)

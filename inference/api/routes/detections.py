@@ -9,13 +9,14 @@ import time
 from typing import Annotated, Any, Final
 
 import numpy as np
-from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, Field
+from fastapi import APIRouter, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import to_json
 
 from inference.api.detector import Answer
 from inference.api.images import check_media_type, image_of, read_body
-from inference.api.openapi import IMAGE_BODY, problems
+from inference.api.openapi import IMAGE_BODY, as_parameters, problems
 from inference.api.parts import Parts
 
 router = APIRouter(tags=["detections"])
@@ -66,11 +67,26 @@ class Detections(BaseModel):
     timings: Timings
 
 
+class Options(BaseModel):
+    """What may be asked for in the query."""
+
+    version: Annotated[str, Field(max_length=128)] | None = Field(
+        default=None, description="champion (the default), challenger, or a version that is loaded"
+    )
+    min_confidence: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        default=None, description="Leaves out what is below it; the model's own least confidence holds as well"
+    )
+    annotated: bool = Field(default=False, description="Answers with the image, boxes drawn, as JPEG")
+
+
+_NO_OPTIONS: Final = Options()
+
+
 @router.post(
     "/v1/detections",
     summary="Detect",
     response_model=Detections,
-    openapi_extra=IMAGE_BODY,
+    openapi_extra=IMAGE_BODY | {"parameters": as_parameters(Options)},
     responses={
         200: {
             "description": "The detections; with `annotated=true` the image with its boxes drawn, as JPEG.",
@@ -82,33 +98,37 @@ class Detections(BaseModel):
         **problems(400, 404, 408, 413, 415, 422),
     },
 )
-async def detect(
-    request: Request,
-    version: Annotated[
-        str | None,
-        Query(max_length=128, description="champion (the default), challenger, or a version that is loaded"),
-    ] = None,
-    min_confidence: Annotated[
-        float | None,
-        Query(ge=0, le=1, description="Leaves out what is below it; the model's own least confidence holds as well"),
-    ] = None,
-    annotated: Annotated[bool, Query(description="Answers with the image, boxes drawn, as JPEG")] = False,
-) -> Response:
+async def detect(request: Request) -> Response:
     """Detects in one JPEG or PNG, as the body or in the field `image` of a form.
 
     Boxes are in pixels of the image as stored. 503 with Retry-After: the queue is full, or no model is loaded yet.
     """
     began = time.perf_counter()
+    options = _options_of(request)
     parts: Parts = request.app.state.parts
     media_type = check_media_type(request)
     parts.detector.refuse_when_full()
     body = await read_body(request, parts.bodies, limit=parts.settings.api.max_body_bytes)
     image = await image_of(request, body, media_type)
-    answer = await parts.detector.detect(image, version=version, confidence=min_confidence, is_annotated=annotated)
+    answer = await parts.detector.detect(
+        image, version=options.version, confidence=options.min_confidence, is_annotated=options.annotated
+    )
     if answer.annotated is not None:
         return Response(answer.annotated, media_type="image/jpeg", headers=_headers(answer))
     total = time.perf_counter() - began
     return Response(to_json(_body(answer, total)), media_type="application/json", headers=_headers(answer))
+
+
+def _options_of(request: Request) -> Options:
+    """Read by hand, and only where there are any: FastAPI's own way takes a quarter of the time of a whole request."""
+    if not request.scope["query_string"]:
+        return _NO_OPTIONS
+    try:
+        return Options.model_validate(dict(request.query_params))
+    except ValidationError as error:
+        raise RequestValidationError(
+            [problem | {"loc": ("query", *problem["loc"])} for problem in error.errors()]
+        ) from error
 
 
 def _headers(answer: Answer) -> dict[str, str]:
