@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import Depends, FastAPI
+from fastapi import FastAPI
 
-from inference.api import openapi, permissions, problems
-from inference.api.authorise import authorise
+from inference.api import guard, openapi, problems
 from inference.api.edge import Edge
 from inference.api.parts import Parts
 from inference.api.routes import (
@@ -47,7 +46,6 @@ def create_app(parts: Parts) -> FastAPI:
         title="Sightline",
         summary="Images in, boxes out; what was stored, read back; people's reviews and decisions.",
         version="1",
-        dependencies=[Depends(authorise)],
         docs_url=None,  # routes/docs.py, from files of our own
         redoc_url=None,
         lifespan=lifespan,
@@ -72,5 +70,5 @@ def create_app(parts: Parts) -> FastAPI:
     app.add_middleware(Edge, metrics=parts.metrics, body_bytes=api.max_body_bytes, read_seconds=api.read_seconds)
     problems.install(app)
     openapi.install(app, parts.settings.auth)
-    permissions.refuse_unlisted(app)
+    guard.refuse_unlisted(app)
     return app

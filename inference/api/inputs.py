@@ -9,7 +9,7 @@ from fastapi import Depends, Path, Query
 from pydantic import AfterValidator
 
 from contracts.identifiers import UUID7, milliseconds, milliseconds_of
-from inference.api.authorise import bearer_of
+from inference.api.guard import bearer_of
 from inference.api.identity import Identity
 from inference.api.parts import Parts, parts_of
 from inference.domain.review import LONGEST_LABEL

@@ -9,15 +9,8 @@ Roles are realm roles in the access token. One does not imply another: Keycloak'
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import Final
-
-from fastapi import FastAPI
-from fastapi.routing import APIRoute, iter_route_contexts
-from starlette.routing import BaseRoute, Mount, Route
-
-from contracts.errors import Misconfigured
 
 
 class Role(StrEnum):
@@ -71,35 +64,3 @@ PERMISSIONS: Final[dict[tuple[str, str], Role]] = {
     ("GET", "/docs/oauth2-redirect"): Role.PUBLIC,
     ("GET", "/docs/assets/{name}"): Role.PUBLIC,
 }
-
-
-def routes_of(app: FastAPI) -> Iterator[tuple[str, str]]:
-    """Every (method, path) that the application answers. HEAD comes with GET and is not told apart."""
-    yield from _walk(app.routes, "")
-
-
-def _walk(routes: Sequence[BaseRoute], prefix: str) -> Iterator[tuple[str, str]]:
-    for context in iter_route_contexts(routes):  # steps into included routers, which FastAPI keeps whole
-        route = context.original_route
-        if isinstance(route, APIRoute | Route):
-            for method in sorted((route.methods or {"GET"}) - {"HEAD"}):
-                yield method, prefix + str(context.path)
-        elif isinstance(route, Mount):
-            yield from _walk(route.routes, prefix + route.path)
-        else:
-            yield "?", prefix + str(getattr(route, "path", route))
-
-
-def refuse_unlisted(app: FastAPI) -> None:
-    """Keeps a service from starting with a route that nobody gave a role, or a role that no route asks for.
-
-    Raises:
-        Misconfigured: the table and the routes differ; both sides are named.
-    """
-    there = set(routes_of(app))
-    unlisted, absent = there - set(PERMISSIONS), set(PERMISSIONS) - there
-    if unlisted or absent:
-        raise Misconfigured(
-            f"inference/api/permissions.py and the routes differ: without a role {sorted(unlisted)}, "
-            f"without a route {sorted(absent)}"
-        )

@@ -71,9 +71,13 @@ class Verifier:
         self._remembered: OrderedDict[bytes, tuple[float, str, Identity]] = OrderedDict()
         self._lock = threading.Lock()
 
+    def remembered(self, token: str) -> Identity | None:
+        """See TokenVerifier."""
+        return self._recall(_digest(token))
+
     def verify(self, token: str) -> Identity:
         """See TokenVerifier."""
-        digest = hashlib.sha256(token.encode(errors="replace")).digest()
+        digest = _digest(token)
         if (known := self._recall(digest)) is not None:
             return known
         if len(token) > _LONGEST_TOKEN:
@@ -178,6 +182,10 @@ class _Keys:
             f"Keycloak's keys cannot be fetched ({why}), so no token can be checked: `sightline status` says whether "
             "it runs"
         )
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode(errors="replace")).digest()
 
 
 def _fetch(url: str) -> Mapping[str, Any]:

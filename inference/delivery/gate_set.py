@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Final
 
 from contracts.errors import Rejected
-from inference.delivery.evaluate import held_out_boards, labelled_images
+from inference.delivery.evaluate import held_out_boards
 from inference.delivery.evaluation import Truth
+from inference.delivery.labelled import labelled_images
 from inference.delivery.manifest import TrainingManifest
 from inference.domain.decode import Status, decode
 from inference.domain.letterbox import Image

@@ -16,7 +16,7 @@ import simplejpeg
 from fastapi.testclient import TestClient
 
 from contracts.settings import ApiSettings, S3Settings, Settings
-from inference.api import app, parts, permissions
+from inference.api import app, parts
 from tests.support.api_process import Believer, NoDatabase
 from tests.support.images import huge_png, jpeg, png
 from tests.support.running_api import DEMO_MODEL
@@ -30,9 +30,8 @@ OPERATOR = {"Authorization": "Bearer operator"}
 def client() -> Iterator[TestClient]:
     """The application with the demo model, in this process."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parts, "_tokens", lambda _settings: Believer())
-        patch.setattr(parts, "_database", lambda _settings: NoDatabase())
-        patch.setattr(permissions, "refuse_unlisted", lambda _app: None)
+        patch.setattr(parts, "Verifier", lambda _settings: Believer())
+        patch.setattr(parts, "Database", lambda _settings: NoDatabase())
         settings = Settings(
             api=ApiSettings(model_folder=DEMO_MODEL, max_body_bytes=MAX_BODY, max_pixels=2_000_000, engine="openvino"),
             s3=S3Settings(secret_key="x"),

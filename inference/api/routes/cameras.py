@@ -6,10 +6,11 @@ from fastapi import APIRouter
 
 from inference.api.answers.frames import CameraAnswer, CamerasAnswer
 from inference.api.answers.problems import problems
+from inference.api.guard import GuardedRoute
 from inference.api.inputs import Neighbours
 from inference.persistence import cameras
 
-router = APIRouter(tags=["frames"])
+router = APIRouter(tags=["frames"], route_class=GuardedRoute)
 
 
 @router.get("/v1/cameras", responses=problems())

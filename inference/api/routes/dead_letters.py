@@ -15,10 +15,11 @@ from contracts.settings import Settings
 from inference.api import cursors
 from inference.api.answers.pipeline import LetterAnswer, LetterPage, LetterWhole, ReplayAnswer, ReplayRequest
 from inference.api.answers.problems import problems
+from inference.api.guard import GuardedRoute
 from inference.api.inputs import Cursor, LetterId, Limit, Neighbours
 from inference.api.problems import Problem
 
-router = APIRouter(tags=["dead letters"])
+router = APIRouter(tags=["dead letters"], route_class=GuardedRoute)
 
 _NO_EDIT: Final = ReplayRequest()
 

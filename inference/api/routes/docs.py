@@ -11,9 +11,10 @@ from fastapi.openapi.docs import get_swagger_ui_html, get_swagger_ui_oauth2_redi
 from fastapi.responses import FileResponse, HTMLResponse
 
 from contracts.errors import Misconfigured
+from inference.api.guard import GuardedRoute
 from inference.api.problems import not_found
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, route_class=GuardedRoute)
 
 _ASSETS: Final = "/docs/assets"
 _REDIRECT: Final = "/docs/oauth2-redirect"

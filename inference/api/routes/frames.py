@@ -12,12 +12,13 @@ from connectors.cameras.images import RejectedImage, captured_image
 from contracts.identifiers import CAMERA_ID
 from contracts.topics import MAX_IMAGE_BYTES
 from contracts.validity import CLOCK_SKEW
+from inference.api.guard import GuardedRoute
 from inference.api.images import check_media_type, image_of, read_body
 from inference.api.openapi import IMAGE_BODY, problems
 from inference.api.parts import Parts
 from inference.api.problems import Problem
 
-router = APIRouter(tags=["frames"])
+router = APIRouter(tags=["frames"], route_class=GuardedRoute)
 
 
 # -- POST /v1/frames: by HTTP into the topic -------------------------------------------------------------------------

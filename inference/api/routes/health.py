@@ -15,9 +15,10 @@ from pydantic_core import to_json
 from starlette.concurrency import run_in_threadpool
 
 from inference.api import metrics
+from inference.api.guard import GuardedRoute
 from inference.api.parts import Parts
 
-router = APIRouter(tags=["health"])
+router = APIRouter(tags=["health"], route_class=GuardedRoute)
 
 
 class Health(BaseModel):

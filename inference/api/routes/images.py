@@ -8,11 +8,12 @@ from fastapi import APIRouter, Path, Request, Response
 
 from inference.api import stored_image
 from inference.api.answers.problems import public_problems
+from inference.api.guard import GuardedRoute
 from inference.api.inputs import Neighbours
 from inference.api.problems import not_found
 from inference.persistence import frames
 
-router = APIRouter(tags=["frames"])
+router = APIRouter(tags=["frames"], route_class=GuardedRoute)
 
 
 @router.get(

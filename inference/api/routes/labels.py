@@ -12,13 +12,14 @@ from fastapi.responses import StreamingResponse
 
 from inference.api.answers.problems import Responses, problems
 from inference.api.answers.reviews import LabelsAnswer, Progress, ReviewerCount
+from inference.api.guard import GuardedRoute
 from inference.api.inputs import Neighbours, Since
 from inference.api.parts import Parts
 from inference.domain.labelled import classes_of, coco, yolo
 from inference.persistence import labels
 from inference.persistence.labels import Snapshot
 
-router = APIRouter(tags=["reviews"])
+router = APIRouter(tags=["reviews"], route_class=GuardedRoute)
 
 _WAITING: Final = timedelta(days=1)
 _PIECE: Final = 64 * 1024

@@ -26,7 +26,7 @@ from inference.api.answers.models import (
     VersionAnswer,
 )
 from inference.api.answers.problems import problems
-from inference.api.authorise import bearer_of
+from inference.api.guard import GuardedRoute, bearer_of
 from inference.api.identity import Identity
 from inference.api.parts import Parts
 from inference.api.problems import Problem, not_found
@@ -37,7 +37,7 @@ from inference.persistence.ledger import Approval
 from inference.registry import promotion
 from inference.registry.catalogue import Registered
 
-router = APIRouter(tags=["models"])
+router = APIRouter(tags=["models"], route_class=GuardedRoute)
 
 JOBS: Final = "sightline-jobs"  # the one account that may name another person
 _EARLIEST: Final = datetime(1970, 1, 2, tzinfo=UTC)

@@ -25,6 +25,7 @@ from inference.api.answers.pipeline import (
     StatisticsAnswer,
 )
 from inference.api.answers.problems import problems
+from inference.api.guard import GuardedRoute
 from inference.api.inputs import At, CameraName, Neighbours, Since, Until
 from inference.api.parts import Parts
 from inference.api.problems import Problem
@@ -32,7 +33,7 @@ from inference.persistence.audit import as_document, audit
 from inference.persistence.sessions import OpenSession, open_sessions, warnings_about
 from inference.persistence.statistics import Step, statistics
 
-router = APIRouter(tags=["pipeline"])
+router = APIRouter(tags=["pipeline"], route_class=GuardedRoute)
 
 _LONGEST: Final[dict[Step, timedelta]] = {"minute": timedelta(days=1), "hour": timedelta(days=31)}
 _USUAL: Final[dict[Step, timedelta]] = {"minute": timedelta(hours=1), "hour": timedelta(days=1)}

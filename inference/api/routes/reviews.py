@@ -12,6 +12,7 @@ from inference.api import cursors
 from inference.api.answers.frames import PredictionAnswer, ReviewAnswer
 from inference.api.answers.problems import problems
 from inference.api.answers.reviews import ClaimAnswer, ClaimedFrame, ClaimRequest, ReviewGiven, ReviewPage
+from inference.api.guard import GuardedRoute
 from inference.api.inputs import (
     UUID7_PATTERN,
     Bearer,
@@ -31,7 +32,7 @@ from inference.domain.review import LabelledBox, Purpose, Review, Verdict
 from inference.persistence import frames, review_queue, reviews
 from inference.persistence.database import Connection
 
-router = APIRouter(tags=["reviews"])
+router = APIRouter(tags=["reviews"], route_class=GuardedRoute)
 
 _RANDOM: Final = SystemRandom()
 # What the rows say rather than the request: other statuses than 422.

@@ -18,6 +18,7 @@ from inference.api.answers.frames import (
     TraceAnswer,
 )
 from inference.api.answers.problems import problems
+from inference.api.guard import GuardedRoute
 from inference.api.inputs import (
     Bearer,
     CameraName,
@@ -38,7 +39,7 @@ from inference.persistence import frames, reviews
 from inference.persistence.frames import FrameRow, PredictionRow, ReviewState
 from inference.persistence.trace import trace
 
-router = APIRouter(tags=["frames"])
+router = APIRouter(tags=["frames"], route_class=GuardedRoute)
 
 
 @router.get("/v1/frames", responses=problems())

@@ -11,7 +11,8 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from contracts.settings import Settings
-from inference.api.permissions import PERMISSIONS, routes_of
+from inference.api.guard import routes_of
+from inference.api.permissions import PERMISSIONS
 from inference.api.routes import models
 from inference.persistence import connect, ledger
 from inference.registry import mlflow_client
