@@ -13,7 +13,7 @@ from contracts.errors import Rejected, Transient
 from contracts.settings import Settings
 from inference.api.reconciler import Reconciler
 from inference.persistence import connect, ledger
-from inference.persistence.ledger import Promotion
+from inference.persistence.ledger import Approval, Promotion
 from inference.registry import mlflow_client, promotion, settling
 from inference.registry.promotion import promote, reconcile, rollback, set_challenger, unset_challenger
 from tests.support.mlflow_server import MlflowServer
@@ -305,6 +305,20 @@ def test_mlflow_going_away_in_the_middle_is_told_and_ends_as_old_or_new(
     monkeypatch.setattr(settling, "step", lambda name: None)
     assert reconcile(settings)
     assert (champion(settings), roles(settings)) == (end, OLD if end == "1" else NEW)
+
+
+def test_a_row_that_another_settled_cannot_be_settled_again(empty: Settings) -> None:
+    with connect(empty, autocommit=True) as connection:
+        approval = Approval(by="ada", reason="a test")
+        row = ledger.intend(connection, "m", "2", previous_version="1", approval=approval)
+        with pytest.raises(Transient, match="another promotion of m is under way"):
+            ledger.intend(connection, "m", "3", previous_version="1", approval=approval)
+        assert ledger.revert(connection, row).state == "reverted"
+        for act in (ledger.finish, ledger.revert):
+            with pytest.raises(Transient, match="settled by another process"):
+                act(connection, row)
+        assert ledger.champion_of(connection, "m") is None
+        assert ledger.under_way(connection, "m") is None
 
 
 def test_several_reconcilers_mend_what_a_killed_process_left(settings: Settings) -> None:
