@@ -10,10 +10,13 @@ model with its int8 graph is another version than the model alone.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import logging
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -102,19 +105,21 @@ def _write_graph(folder: Path, spec: ModelSpec, calibration: Sequence[Image]) ->
     model.reshape({spec.input.name: _seen(calibration[0], spec).shape})
     dataset = nncf.Dataset(list(calibration), lambda image: _seen(image, spec))
     try:
-        made = nncf.quantize(
-            model,
-            dataset,
-            preset=nncf.QuantizationPreset.MIXED,
-            subset_size=len(calibration),
-            # The head's scores and arithmetic of boxes stay in float: int8 has too few steps for either. Only the head
-            # has such nodes directly under its module; what other models call theirs is quantised.
-            ignored_scope=nncf.IgnoredScope(
-                patterns=[r"^/model\.\d+/(dfl/.*|(Sigmoid|Add|Sub|Mul|Div|Concat|Slice|Softmax)(_\d+)?)$"],
-                types=["Sigmoid"],
-                validate=False,
-            ),
-        )
+        # Its progress bars go where progress belongs, not between a command's JSON.
+        with contextlib.redirect_stdout(sys.stderr):
+            made = nncf.quantize(
+                model,
+                dataset,
+                preset=nncf.QuantizationPreset.MIXED,
+                subset_size=len(calibration),
+                # The head's scores and arithmetic of boxes stay in float: int8 has too few steps for either. Only the
+                # head has such nodes directly under its module; what other models call theirs is quantised.
+                ignored_scope=nncf.IgnoredScope(
+                    patterns=[r"^/model\.\d+/(dfl/.*|(Sigmoid|Add|Sub|Mul|Div|Concat|Slice|Softmax)(_\d+)?)$"],
+                    types=["Sigmoid"],
+                    validate=False,
+                ),
+            )
     except Exception as error:  # nncf raises its own and OpenVINO's
         raise Misconfigured(f"nncf cannot quantise {MODEL_FILE_NAME}: {str(error)[:300]}") from error
     openvino.save_model(made, folder / GRAPH, compress_to_fp16=False)
@@ -125,7 +130,9 @@ def _nncf() -> Any:
         raise Misconfigured("quantising needs nncf: `uv sync --group quantise` (15 MB, Apache-2.0)")
     # The switch of its developers: nothing about this installation is reported to anybody.
     os.environ["NNCF_CI"] = "1"
-    return import_module("nncf")
+    nncf: Any = import_module("nncf")
+    nncf.set_log_level(logging.WARNING)  # it names every node that it leaves alone
+    return nncf
 
 
 def _seen(image: Image, spec: ModelSpec) -> NDArray[np.float32]:
