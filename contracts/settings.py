@@ -160,6 +160,7 @@ class ApiSettings(_Section):
     queued_requests: Annotated[int, Field(ge=1)] = 8  # waiting or running inferences per process; more: 503
     max_body_bytes: Annotated[int, Field(ge=1)] = 16 * 1024 * 1024
     max_pixels: Annotated[int, Field(ge=1)] = 50_000_000
+    read_seconds: Annotated[float, Field(gt=0)] = 10.0  # the longest a client may take to send a request: then 408
     request_seconds: Annotated[float, Field(gt=0)] = 10.0  # the longest a request may wait for its answer: then 503
     drain_seconds: Annotated[float, Field(gt=0)] = 8.0  # after SIGTERM
     ticket_seconds: Annotated[int, Field(ge=1)] = 60

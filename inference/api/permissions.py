@@ -68,6 +68,7 @@ PERMISSIONS: Final[dict[tuple[str, str], Role]] = {
     ("GET", "/openapi.json"): Role.PUBLIC,
     ("GET", "/docs"): Role.PUBLIC,
     ("GET", "/docs/oauth2-redirect"): Role.PUBLIC,
+    ("GET", "/docs/assets/{name}"): Role.PUBLIC,
 }
 
 

@@ -1,0 +1,200 @@
+"""Which models this process can run: the seam between the detector and whatever follows the champion.
+
+    settings.api.model_folder │ the fake engine │ the registry's alias ──► FixedModel: one model for the process's life
+    the ledger, followed                                               ──► inference.serving, which swaps
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from contracts.errors import PipelineError, Transient
+from contracts.logs import get_logger
+from contracts.settings import Settings
+from inference import engines
+from inference.api.problems import Problem
+from inference.engines import Engine
+from inference.registry.model_version import ModelVersion, of_folder
+from inference.registry.resolve import resolve
+
+CHAMPION: Final = "champion"
+_LONGEST_WAIT_SECONDS: Final = 10.0
+
+_log = get_logger(__name__)
+
+
+class Plan(Protocol):
+    """How many images go to the engine at once, as inference.domain.batching chooses it."""
+
+    @property
+    def size(self) -> int:
+        """Images at most."""
+        ...
+
+    @property
+    def age_seconds(self) -> float:
+        """The longest an image waits for others."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OneByOne:
+    """No batches: what pays on a CPU."""
+
+    size: int = 1
+    age_seconds: float = 0.0
+
+
+class Served(Protocol):
+    """A model version and the engine that runs it, ready."""
+
+    @property
+    def version(self) -> ModelVersion:
+        """Which model it is."""
+        ...
+
+    @property
+    def engine(self) -> Engine:
+        """What runs it; one thread at a time."""
+        ...
+
+    @property
+    def role(self) -> str:
+        """champion | challenger."""
+        ...
+
+
+class Models(Protocol):
+    """The models that are loaded and warmed up."""
+
+    @property
+    def current(self) -> Served | None:
+        """The champion; None before it is there."""
+        ...
+
+    @property
+    def plan(self) -> Plan:
+        """How to batch for the champion."""
+        ...
+
+    @property
+    def failure(self) -> PipelineError | None:
+        """Why there will never be one: the process must end with it."""
+        ...
+
+    def start(self) -> None:
+        """Begins to load; returns at once."""
+        ...
+
+    def find(self, version: str | None) -> Served:
+        """The model that a request means: champion (also None), challenger, or the number of one that is loaded.
+
+        Raises:
+            Problem: 404, that version is not loaded.
+            Transient: no champion yet.
+        """
+        ...
+
+    def lease(self, version: str | None) -> AbstractContextManager[Served]:
+        """As `find`; its engine stays open while it is used."""
+        ...
+
+    def close(self) -> None:
+        """Releases engines and threads."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FixedServed:
+    """See Served."""
+
+    version: ModelVersion
+    engine: Engine
+    role: str = CHAMPION
+
+
+def not_loaded(version: str, loaded: str) -> Problem:
+    """404: the version is not one that this process runs."""
+    return Problem(404, "version_not_loaded", f"version {version[:128]} is not loaded here; loaded are: {loaded}")
+
+
+def not_yet() -> Transient:
+    """503: started, but without a model."""
+    return Transient("the champion is not loaded yet: /readyz says when it is")
+
+
+class FixedModel:
+    """One model, loaded once in a thread of its own; a registry that is away is waited for."""
+
+    plan: Plan = OneByOne()
+
+    def __init__(self, settings: Settings) -> None:
+        self.current: FixedServed | None = None
+        self.failure: PipelineError | None = None
+        self._settings = settings
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._load, name="model", daemon=True)
+
+    def start(self) -> None:
+        """See Models."""
+        self._thread.start()
+
+    def find(self, version: str | None) -> FixedServed:
+        """See Models."""
+        served = self.current
+        if served is None:
+            raise not_yet()
+        if version not in {None, CHAMPION, served.version.version}:
+            raise not_loaded(str(version), f"{CHAMPION} {served.version.version}")
+        return served
+
+    @contextmanager
+    def lease(self, version: str | None) -> Iterator[FixedServed]:
+        """See Models."""
+        yield self.find(version)
+
+    def close(self) -> None:
+        """See Models."""
+        self._closing.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+        served, self.current = self.current, None
+        if served is not None:
+            served.engine.close()
+
+    def _load(self) -> None:
+        wait = 1.0
+        while not self._closing.is_set():
+            try:
+                version = _version(self._settings)
+                engine = engines.load(self._settings.api.engine, version.folder, threads=1)
+                engine.warm_up()
+            except Transient as error:
+                _log.warning("champion_awaited", reason=str(error), seconds=wait)
+                self._closing.wait(wait)
+                wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
+            except PipelineError as error:
+                self.failure = error
+                return
+            except Exception as error:  # noqa: BLE001 - what a model's runtime raises has no common root
+                self.failure = Transient(f"the engine {self._settings.api.engine} does not start: {error}")
+                return
+            else:
+                self.current = FixedServed(version=version, engine=engine)
+                _log.info("champion_loaded", model_name=version.name, model_version=version.version,
+                          digest=version.digest, engine=engine.name)  # fmt: skip
+                return
+
+
+def _version(settings: Settings) -> ModelVersion:
+    if settings.api.model_folder is not None:
+        return of_folder(settings.api.model_folder, name=settings.mlflow.model_name)
+    if settings.api.engine == "fake":
+        digest = hashlib.sha256(b"fake").hexdigest()
+        return ModelVersion(name=settings.mlflow.model_name, version="0", digest=digest, folder=None, licence="none")
+    return resolve(settings, settings.mlflow.alias)
