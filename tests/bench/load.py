@@ -1,7 +1,7 @@
 """Load on a server, by vegeta: a program of its own, so that Python's lock is not part of what is measured.
 
-    attack(target, clients=8, seconds=5)   closed loop: each client sends its next request when it has its answer
-    attack(target, rate=75, seconds=10)    open loop: requests come at that rate, whatever becomes of them
+attack(target, clients=8, seconds=5)   closed loop: each client sends its next request when it has its answer
+attack(target, rate=75, seconds=10)    open loop: requests come at that rate, whatever becomes of them
 """
 
 from __future__ import annotations

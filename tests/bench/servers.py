@@ -1,8 +1,8 @@
 """A server under measurement: on the measured core with all its processes, frozen while others have their turn.
 
-    with Server(contender) as server:     started, ready
-        with server.turn():               thawed; frozen again afterwards: idle peers burn a fifth of a core
-            attack(...)
+with Server(contender) as server:     started, ready
+    with server.turn():               thawed; frozen again afterwards: idle peers burn a fifth of a core
+        attack(...)
 """
 
 from __future__ import annotations

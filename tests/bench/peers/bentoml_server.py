@@ -20,5 +20,3 @@ class Detector:
     @bentoml.api
     def predict(self, image: bytes, /) -> dict[str, Any]:
         return self.work(image)
-
-

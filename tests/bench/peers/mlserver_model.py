@@ -1,7 +1,7 @@
 """MLServer: mlserver start FOLDER, where FOLDER holds what `write` put there. V2 protocol, the image as base64.
 
-    FOLDER/settings.json          the server: ports, no worker processes (one core: a hop to another process costs)
-    FOLDER/model-settings.json    the model: this module's class
+FOLDER/settings.json          the server: ports, no worker processes
+FOLDER/model-settings.json    the model: this module's class
 """
 
 from __future__ import annotations
