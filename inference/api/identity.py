@@ -19,6 +19,10 @@ class Identity:
 class TokenVerifier(Protocol):
     """Says whose token it is; knows nothing of routes."""
 
+    def known(self, token: str) -> Identity | None:
+        """The bearer of a token that was verified before and still counts; None: it must be verified. Never waits."""
+        ...
+
     def verify(self, token: str) -> Identity:
         """The token's bearer.
 

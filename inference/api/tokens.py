@@ -69,9 +69,13 @@ class Verifier:
         self._remembered: OrderedDict[bytes, tuple[float, str, Identity]] = OrderedDict()
         self._lock = threading.Lock()
 
+    def known(self, token: str) -> Identity | None:
+        """See TokenVerifier."""
+        return self._recall(_digest(token))
+
     def verify(self, token: str) -> Identity:
         """See TokenVerifier."""
-        digest = hashlib.sha256(token.encode(errors="replace")).digest()
+        digest = _digest(token)
         if (known := self._recall(digest)) is not None:
             return known
         if len(token) > _LONGEST_TOKEN:
@@ -167,6 +171,10 @@ class _Keys:
         usable = (key for key in keys if key.key_id and key.key_type == "RSA" and key.public_key_use in {None, "sig"})
         self._keys = {str(key.key_id): key for key in usable}
         self._fetched_at = now
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode(errors="replace")).digest()
 
 
 def _fetch(url: str) -> Mapping[str, Any]:
