@@ -128,8 +128,8 @@ class StreamSettings(_Section):
     model_folder: Path | None = (
         None  # serve this folder's model rather than the registry's champion (tests, benchmarks)
     )
-    batch_size: Annotated[int, Field(ge=1, le=256)] = 8
-    batch_age_ms: Annotated[int, Field(ge=0, le=10_000)] = 50  # the longest a frame waits for its batch to fill
+    batch_size: Annotated[int, Field(ge=0, le=256)] = 8  # 0 = measured for each model when it is loaded
+    batch_age_ms: Annotated[int, Field(ge=0, le=10_000)] = 50  # the longest a frame waits for a batch of a given size
     decode_threads: Annotated[int, Field(ge=1, le=64)] = 2
     engine_threads: Annotated[int, Field(ge=0)] = 0  # 0 = the engine's own choice
     queued_megabytes: Annotated[int, Field(ge=1)] = 64  # frames fetched ahead of inference

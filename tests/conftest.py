@@ -2,10 +2,11 @@
 
 from hypothesis import settings
 
+from tests.support.keycloak import keycloak
 from tests.support.stack import stack
 
 # A deadline would measure the machine's load, not the code.
 settings.register_profile("sightline", deadline=None)
 settings.load_profile("sightline")
 
-__all__ = ["stack"]
+__all__ = ["keycloak", "stack"]

@@ -128,9 +128,7 @@ class Capture:
         """
         return self.submit_numbered(image, on_acknowledged=on_acknowledged)[0]
 
-    def submit_numbered(
-        self, image: CapturedImage, *, on_acknowledged: Acknowledged | None = None
-    ) -> tuple[str, int]:
+    def submit_numbered(self, image: CapturedImage, *, on_acknowledged: Acknowledged | None = None) -> tuple[str, int]:
         """As `submit`; the frame_id and the sequence."""
         with self._order:
             frame = make_frame(

@@ -55,9 +55,7 @@ def create_app(parts: Parts) -> FastAPI:
     for module in (detections, frames, images, cameras, reviews, labels, models, pipeline, dead_letters, health, docs):
         app.include_router(module.router)
     api = parts.settings.api
-    app.add_middleware(
-        Edge, metrics=parts.metrics, body_bytes=api.max_body_bytes, read_seconds=api.read_seconds
-    )
+    app.add_middleware(Edge, metrics=parts.metrics, body_bytes=api.max_body_bytes, read_seconds=api.read_seconds)
     problems.install(app)
     openapi.install(app, parts.settings.auth)
     permissions.refuse_unlisted(app)

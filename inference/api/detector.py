@@ -38,6 +38,7 @@ from inference.registry.model_version import ModelVersion
 
 _PIXEL_BYTES: Final = 256 * 1024 * 1024  # of decoded images at a time; one always may, however large
 _HUNG_SECONDS: Final = 60.0  # an engine that takes longer over one batch will not come back
+_NEWS: Final = 0.2  # what the last batch weighs in the usual time of one
 _RETRY_AFTER: Final = {"Retry-After": "1"}
 _NO_PIXELS: Final[Image] = np.zeros((1, 1, 3), np.uint8)
 
@@ -93,6 +94,7 @@ class Detector:
         self._seconds = settings.request_seconds
         self._pending = 0  # changed on the loop only
         self._busy_since: float | None = None
+        self._usual_seconds = 0.0  # of a batch in the engine; the engine's thread alone changes it
         self._to_decode: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._to_infer: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._to_draw: queue.SimpleQueue[tuple[_Job, Answer] | None] = queue.SimpleQueue()
@@ -195,9 +197,12 @@ class Detector:
 
     def _expire(self, job: _Job) -> None:
         if not job.future.done():
-            self._metrics.refused.labels("deadline").inc()
-            reason = f"no answer within {self._seconds:g} s: the service is overloaded, try again"
-            job.future.set_exception(Problem(503, "deadline", reason, headers=dict(_RETRY_AFTER)))
+            job.future.set_exception(self._late())
+
+    def _late(self) -> Problem:
+        self._metrics.refused.labels("deadline").inc()
+        reason = f"no answer within {self._seconds:g} s: the service is overloaded, try again"
+        return Problem(503, "deadline", reason, headers=dict(_RETRY_AFTER))
 
     def _settle(self, job: _Job, answer: Answer | None, error: Exception | None) -> None:
         """The end of a job, on the loop: its place is free again."""
@@ -225,8 +230,8 @@ class Detector:
         try:
             run()
         except BaseException as error:  # noqa: BLE001 - kept; the process ends with it
-            _log.exception("detector_failed")
             self.failure = Transient(f"a thread of the detector ended ({error}); starting again")
+            _log.exception("detector_failed")
 
     def _run_decode(self) -> None:
         while (job := self._to_decode.get()) is not None:
@@ -252,6 +257,8 @@ class Detector:
             for job in jobs:
                 if job.is_over:
                     self._finish(job, None)
+                elif self._comes_too_late(job):
+                    self._finish(job, None, self._late())
                 else:
                     waiting.append(job)
             self._busy_since = time.monotonic()
@@ -261,6 +268,13 @@ class Detector:
             if self._models.plan != plan and not len(batch):
                 plan = self._models.plan
                 batch = _batch_of(plan)
+
+    def _comes_too_late(self, job: _Job) -> bool:
+        """Whether its answer would miss the deadline. Begun all the same, it would make the next one miss its own, and
+        an overloaded service would work for nobody. An engine that is as slow as the deadline has to try.
+        """
+        left = job.began + self._seconds - time.perf_counter()
+        return left < self._usual_seconds < self._seconds / 2
 
     def _take(self, batch: MicroBatch[_Job]) -> list[_Job] | None:
         """Waits for a batch that is due; None when the detector closes."""
@@ -289,6 +303,7 @@ class Detector:
                 self._finish(jobs[0], None, error)
             return
         seconds = time.perf_counter() - begin
+        self._usual_seconds += (seconds - self._usual_seconds) * (_NEWS if self._usual_seconds else 1.0)
         self._metrics.stage_seconds.labels("infer").observe(seconds)
         self._metrics.batch_images.observe(len(jobs))
         for job, detections in zip(jobs, found, strict=True):

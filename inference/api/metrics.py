@@ -48,7 +48,10 @@ class Metrics:
             registry=registry,
         )
         self.refused = Counter(
-            f"{_PREFIX}_refused_total", "Images refused a place, or that waited too long.", ["reason"], registry=registry
+            f"{_PREFIX}_refused_total",
+            "Images refused a place, or that waited too long.",
+            ["reason"],
+            registry=registry,
         )
         self.queued = Gauge(
             f"{_PREFIX}_queued_requests", "Images waiting for a detection or in it.", registry=registry,

@@ -1,8 +1,8 @@
 """The OpenAPI description: what FastAPI knows of the routes, and what only we know.
 
-    permissions ─► security of each operation, and its 401 and 403
-    problems    ─► every error as application/problem+json, 503 with Retry-After
-    settings    ─► where to log in: Keycloak's URLs, from the issuer
+permissions ─► security of each operation, and its 401 and 403
+problems    ─► every error as application/problem+json, 503 with Retry-After
+settings    ─► where to log in: Keycloak's URLs, from the issuer
 """
 
 from __future__ import annotations

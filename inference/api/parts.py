@@ -16,6 +16,7 @@ from inference.api.metrics import Metrics
 from inference.api.serving import FixedModel, Models
 from inference.api.stores import Stores
 from inference.persistence.objects import FrameStore
+from inference.registry.catalogue import Catalogue
 
 if TYPE_CHECKING:
     from inference.persistence.pool import Database
@@ -36,6 +37,7 @@ class Parts:
     ingest: Ingest  # frames by HTTP into the topic
     metrics: Metrics
     stores: Stores  # whether they answer, for /readyz
+    catalogue: Catalogue = field(default_factory=Catalogue)  # what MLflow said last of all versions
     bodies: Bodies = field(default_factory=Bodies)  # bounds the memory of bodies being read
     draining: threading.Event = field(default_factory=threading.Event)  # told to end: no longer ready
 

@@ -9,13 +9,13 @@ Roles are realm roles in the access token. One does not imply another: Keycloak'
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import Final
 
 from fastapi import FastAPI
-from fastapi.routing import APIRoute, APIRouter
-from starlette.routing import Mount, Route
+from fastapi.routing import APIRoute, iter_route_contexts
+from starlette.routing import BaseRoute, Mount, Route
 
 from contracts.errors import Misconfigured
 
@@ -53,6 +53,7 @@ PERMISSIONS: Final[dict[tuple[str, str], Role]] = {
     ("GET", "/v1/models/{version}/agreement"): Role.VIEWER,
     ("GET", "/v1/promotions"): Role.VIEWER,
     ("POST", "/v1/models/{version}/challenger"): Role.SCIENTIST,
+    ("DELETE", "/v1/models/{version}/challenger"): Role.SCIENTIST,
     ("POST", "/v1/models/{version}/promote"): Role.APPROVER,
     ("POST", "/v1/models/{version}/rollback"): Role.APPROVER,
     ("GET", "/v1/pipeline"): Role.VIEWER,
@@ -77,15 +78,14 @@ def routes_of(app: FastAPI) -> Iterator[tuple[str, str]]:
     yield from _walk(app.routes, "")
 
 
-def _walk(routes: object, prefix: str) -> Iterator[tuple[str, str]]:
-    for route in routes:  # type: ignore[attr-defined]
+def _walk(routes: Sequence[BaseRoute], prefix: str) -> Iterator[tuple[str, str]]:
+    for context in iter_route_contexts(routes):  # steps into included routers, which FastAPI keeps whole
+        route = context.original_route
         if isinstance(route, APIRoute | Route):
             for method in sorted((route.methods or {"GET"}) - {"HEAD"}):
-                yield method, prefix + route.path
+                yield method, prefix + str(context.path)
         elif isinstance(route, Mount):
             yield from _walk(route.routes, prefix + route.path)
-        elif isinstance(route, APIRouter):
-            yield from _walk(route.routes, prefix + route.prefix)
         else:
             yield "?", prefix + str(getattr(route, "path", route))
 

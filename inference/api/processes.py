@@ -14,7 +14,6 @@ import math
 import multiprocessing
 import os
 import secrets
-import signal
 import socket
 import time
 from collections.abc import Sequence
@@ -211,4 +210,3 @@ class Processes:
                 _log.warning("process_killed", process=process.name)
                 process.kill()
                 process.join()
-

@@ -120,15 +120,13 @@ class Server(uvicorn.Server):
         loop.add_reader(self._lifeline.fileno(), self._orphaned)
         yield
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 - uvicorn's signature
         """Starts the parts, then accepts."""
         await super().startup(sockets=[])
         connections = self.server_state.connections
 
         def make_connection() -> asyncio.Protocol:
-            return Connection(
-                config=self.config, server_state=self.server_state, app_state=self.lifespan.state
-            )
+            return Connection(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
         self._accepting = Accepting(
             self._listener, make_connection, counts=self._place.counts, number=self._place.number,
@@ -146,7 +144,7 @@ class Server(uvicorn.Server):
             return True
         return await super().on_tick(counter)
 
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 - uvicorn's signature
         """Not ready first; then no new connections; then what was accepted is finished."""
         self._parts.draining.set()
         with contextlib.suppress(OSError, ValueError):
@@ -187,4 +185,3 @@ class Server(uvicorn.Server):
             os._exit(0)
 
         threading.Thread(target=leave, name="last-resort", daemon=True).start()
-

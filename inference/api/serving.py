@@ -1,7 +1,7 @@
 """Which models this process can run: the seam between the detector and whatever follows the champion.
 
-    settings.api.model_folder │ the fake engine │ the registry's alias ──► FixedModel: one model for the process's life
-    the ledger, followed                                               ──► inference.serving, which swaps
+settings.api.model_folder │ the fake engine │ the registry's alias ──► FixedModel: one model for the process's life
+the ledger, followed                                               ──► inference.serving, which swaps
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -65,7 +65,7 @@ class Served(Protocol):
 
     @property
     def role(self) -> str:
-        """champion | challenger."""
+        """Champion or challenger, as predictions carry it."""
         ...
 
 
@@ -189,6 +189,98 @@ class FixedModel:
                 _log.info("champion_loaded", model_name=version.name, model_version=version.version,
                           digest=version.digest, engine=engine.name)  # fmt: skip
                 return
+
+
+class Followed(Protocol):
+    """What is needed of inference.serving.follow.Follower."""
+
+    @property
+    def current(self) -> Served | None:
+        """What serves."""
+        ...
+
+    @property
+    def warmed(self) -> Served | None:
+        """The challenger."""
+        ...
+
+    def start(self) -> None:
+        """Begins to follow; with a folder or the fake engine it loads first."""
+        ...
+
+    def wait(self, stopping: threading.Event) -> Served | None:
+        """Until a champion serves; raises what waiting will not mend."""
+        ...
+
+    def lease(self, which: str | None = None) -> AbstractContextManager[Served]:
+        """A role or a version; LookupError where it is not loaded."""
+        ...
+
+    def close(self) -> None:
+        """The end."""
+        ...
+
+
+class FollowedModels:
+    """The models of a follower: swapped between two batches, the challenger warm beside the champion."""
+
+    def __init__(self, follower: Followed) -> None:
+        self.failure: PipelineError | None = None
+        self._follower = follower
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._begin, name="follow", daemon=True)
+
+    @property
+    def current(self) -> Served | None:
+        """See Models."""
+        return self._follower.current
+
+    @property
+    def plan(self) -> Plan:
+        """See Models."""
+        plan: Plan | None = getattr(self._follower.current, "plan", None)
+        return plan or OneByOne()
+
+    def start(self) -> None:
+        """See Models."""
+        self._thread.start()
+
+    def find(self, version: str | None) -> Served:
+        """See Models."""
+        champion, challenger = self._follower.current, self._follower.warmed
+        if champion is None:
+            raise not_yet()
+        if version in {None, CHAMPION, champion.version.version}:
+            return champion
+        if challenger is not None and version in {challenger.role, challenger.version.version}:
+            return challenger
+        loaded = [f"{model.role} {model.version.version}" for model in (champion, challenger) if model is not None]
+        raise not_loaded(str(version), ", ".join(loaded))
+
+    @contextmanager
+    def lease(self, version: str | None) -> Iterator[Served]:
+        """See Models."""
+        with ExitStack() as held:
+            try:
+                model = held.enter_context(self._follower.lease(version))
+            except LookupError as error:  # gone since the request came
+                self.find(version)
+                raise not_yet() from error
+            yield model
+
+    def close(self) -> None:
+        """See Models."""
+        self._stopping.set()
+        self._follower.close()
+
+    def _begin(self) -> None:
+        try:
+            self._follower.start()
+            self._follower.wait(self._stopping)
+        except PipelineError as error:
+            self.failure = error
+        except Exception as error:  # noqa: BLE001 - what a model's runtime raises has no common root
+            self.failure = Transient(f"the model cannot be started: {error}")
 
 
 def _version(settings: Settings) -> ModelVersion:

@@ -33,6 +33,7 @@ from inference.delivery.card import model_card
 from inference.delivery.dataset import GOLDEN_SEED, HELD_OUT_SEED
 from inference.delivery.evaluate import OnnxModel, evaluate_model, held_out_boards, table
 from inference.delivery.evaluation import Evaluation
+from inference.delivery.tables import TABLE_NAME, table_of, write_table
 from inference.delivery.train import ARCHITECTURE, WIDTH, network, stay_offline
 
 FORMAT: Final = 1
@@ -67,6 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
         write_json(folder / "model.json", description)
         (folder / "MODEL_CARD.md").write_text(model_card(description), encoding="utf-8")
         (folder / "LICENSE").write_text(ultralytics_licence(), encoding="utf-8")
+        write_table(folder / TABLE_NAME, table_of(evaluation))
         put_in_place(folder, given.out)
     Console(width=100).print(table(evaluation, f"{given.name}: {given.boards} held-out boards, seed {HELD_OUT_SEED}"))
     return 0

@@ -2,8 +2,11 @@
 
 schema     migrations and day partitions        database   one connection, errors translated
 objects    the frames bucket                    frames     what the tables say about frames
+heartbeats which processes serve which model
+agreement  how far two versions agreed, out of their stored predictions
 audit      is every acknowledged frame accounted for?
 trace      one frame's whole life
+ledger     who is champion, since when    gate_verdicts   what the gate said of a version
 """
 
 from inference.persistence.database import connect

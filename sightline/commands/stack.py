@@ -17,7 +17,9 @@ def register(app: typer.Typer) -> None:
 
 
 def up(
-    profile: str = typer.Option("core", help="Which services. core is all there is so far."),
+    profile: str | None = typer.Option(
+        None, help="core, or full: with logins (Keycloak), the API and the shadow. Remembered; core at first."
+    ),
     port_base: int | None = typer.Option(None, help="Moves all ports: 21000 for a second clone. Remembered."),
     workers: int | None = typer.Option(None, min=1, max=6, help="Stream worker processes. Remembered."),
     as_json: bool = typer.Option(False, "--json", help="The services as JSON on stdout, progress on stderr."),
@@ -33,18 +35,21 @@ def up(
     from sightline.stack import up as stack_up
     from sightline.stack.report import service_rows, table
 
-    if profile not in stack_up.PROFILES:
+    if profile is not None and profile not in stack_up.PROFILES:
         raise Misconfigured(f"there is no profile {profile}: the profiles are {', '.join(stack_up.PROFILES)}")
     settings = Settings.load()
     log_settings.configure(level="ERROR", as_json=False)
     stream = sys.stderr if as_json else sys.stdout
     begun = time.monotonic()
-    stack = stack_up.up(settings, _say(stream), port_base=port_base, workers=workers)
+    stack = stack_up.up(settings, _say(stream), profile=profile, port_base=port_base, workers=workers)
     rows = service_rows(stack)
     if as_json:
         print(json.dumps([row.as_dict() for row in rows], indent=1))
         return
     print(table(rows))
+    if stack.settings.stack.profile == "full":
+        print(f"\npeople and their passwords: {stack.home.logins_file}")
+        print("a token for a script: sightline token --user scientist")
     print(f"\nup in {time.monotonic() - begun:.0f} s, {sum(row.memory_bytes for row in rows) / 2**20:,.0f} MiB in all")
 
 

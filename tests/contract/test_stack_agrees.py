@@ -12,15 +12,22 @@ from pydantic import SecretStr
 
 from contracts.settings import PREFIX, PostgresSettings, S3Settings, Settings, StackSettings
 from contracts.topics import MAX_RECORD_BYTES, SINKS
+from sightline.stack import keycloak, realm
 from sightline.stack.bootstrap import _APPLIED, DEMO_MODEL, ROOT
 from sightline.stack.config_files import config_files
 from sightline.stack.home import Home, write_settings
 from sightline.stack.install import JAVA_FOLDER, Binaries
+from sightline.stack.logins import Logins
 from sightline.stack.ports import TABLE, ports
-from sightline.stack.services import Service, services
+from sightline.stack.service import Service
+from sightline.stack.services import services
 from sightline.stack.supervision import Supervisor
 
 SECRETS = ("a-secret-of-postgres", "a-secret-of-s3")
+LOGINS = Logins(
+    people={name: f"a-password-of-{name}" for name in realm.people()},
+    accounts={name: f"a-secret-of-{name}" for name in (*realm.accounts(), keycloak.ADMIN_CLIENT)},
+)
 
 
 @pytest.fixture
@@ -35,28 +42,30 @@ def settings(home: Home) -> Settings:
     return Settings(
         postgres=PostgresSettings(password=SecretStr(SECRETS[0])),
         s3=S3Settings(secret_key=SecretStr(SECRETS[1])),
-        stack=StackSettings(home=home.folder, stream_workers=3),
+        stack=StackSettings(home=home.folder, stream_workers=3, profile="full"),
     )
 
 
 def binaries() -> Binaries:
-    names = ("java", "java_archive", "kafka_jars", "registry", "versitygw", "postgres")
+    names = ("java", "java_archive", "kafka_jars", "registry", "versitygw", "postgres", "keycloak")
     return Binaries(**{name: Path("/bin") / name for name in names}, connect_plugins=(Path("/a"), Path("/b")))
 
 
 @pytest.fixture
 def all_services(home: Home, settings: Settings) -> tuple[Service, ...]:
-    return services(home, settings, binaries())
+    return services(home, settings, binaries(), LOGINS)
 
 
 def own(all_services: tuple[Service, ...]) -> Iterator[Service]:
-    yield from (service for service in all_services if service.name.startswith(("stream-", "watchdog")))
+    """Those that read the settings tree. MLflow is not ours, but its login is."""
+    names = ("stream-", "watchdog", "api", "shadow", "mlflow")
+    yield from (service for service in all_services if service.name.startswith(names))
 
 
 def test_every_setting_given_to_our_services_is_a_known_one(
     home: Home, all_services: tuple[Service, ...], monkeypatch: pytest.MonkeyPatch
 ):
-    write_settings(home, Settings(stack=StackSettings(home=home.folder)), {})
+    write_settings(home, Settings(stack=StackSettings(home=home.folder, profile="full")), {})
     for service in own(all_services):
         with monkeypatch.context() as environment:
             for name, value in (dict(service.environment) | {f"{PREFIX}STACK__HOME": str(home.folder)}).items():
@@ -94,10 +103,46 @@ def test_no_secret_is_in_a_command_or_a_generated_file_or_a_repr(
     Supervisor(home).write(all_services)
     texts = [" ".join(service.command) + repr(service) + service.url + service.login for service in all_services]
     texts += [*config_files(home, settings, binaries()).values(), home.supervisor_config.read_text()]
-    assert not [text for text in texts for secret in SECRETS if secret in text]
+    secrets = (*SECRETS, *LOGINS.people.values(), *LOGINS.accounts.values())
+    assert not [text for text in texts for secret in secrets if secret in text]
     orders = [home.order(service.name) for service in all_services]
     assert any(SECRETS[0] in order.read_text() for order in orders)
     assert all(order.stat().st_mode & 0o077 == 0 for order in orders)
+
+
+def test_profile_core_is_full_without_login_api_and_shadow(home: Home, settings: Settings):
+    stack = settings.stack.model_copy(update={"profile": "core"})
+    core = services(home, settings.model_copy(update={"stack": stack}), binaries())
+    full = services(home, settings, binaries(), LOGINS)
+    assert {service.name for service in full} - {service.name for service in core} == {"keycloak", "api", "shadow"}
+    for service in core:
+        same = next(other for other in full if other.name == service.name)
+        assert (same.ports, same.needs, same.stop_level) == (service.ports, service.needs, service.stop_level)
+        assert not [name for name in service.environment if "LOGIN__" in name or "MLFLOW__" in name]
+        assert "--login" not in service.command
+
+
+def test_a_full_stack_is_shown_and_stopped_without_its_secrets(home: Home, settings: Settings):
+    named = [service.name for service in services(home, settings, binaries())]
+    assert named == [service.name for service in services(home, settings, binaries(), LOGINS)]
+
+
+def test_each_service_has_the_secrets_that_it_needs_and_no_others(all_services: tuple[Service, ...]):
+    given = {
+        service.name: {name for name, secret in LOGINS.accounts.items() if secret in service.environment.values()}
+        for service in all_services
+    }
+    assert given.pop("keycloak") == {"sightline-setup"}
+    assert given.pop("mlflow") == {"sightline-mlflow"}
+    assert given.pop("api") == {"sightline-promoter"}
+    assert given.pop("shadow") == {"sightline-worker"}
+    assert {name for name in given if given[name]} == {"stream-0", "stream-1", "stream-2"}
+    assert given["stream-0"] == {"sightline-worker"}
+
+
+def test_the_shadow_is_a_challenger_and_the_workers_are_not(all_services: tuple[Service, ...]):
+    roles = {service.name: service.environment.get(f"{PREFIX}STREAM__ROLE") for service in all_services}
+    assert {name: role for name, role in roles.items() if role} == {"shadow": "challenger"}
 
 
 def test_every_port_of_the_table_is_listened_on_by_one_service(all_services: tuple[Service, ...], settings: Settings):

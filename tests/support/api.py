@@ -1,123 +1,67 @@
-"""A running API for tests: real processes on a port of their own.
+"""An API of some routers for a test: real neighbours, a made-up way to tell who asks.
 
-    with running_api(engine="fake", processes=2) as api:
-        api.client(roles="operator").post("/v1/detections", content=jpeg())
+app = an_app(settings, models.router)
+with TestClient(app) as client:
+    client.get("/v1/models", headers=as_("viewer"))
 """
 
 from __future__ import annotations
 
-import os
-import signal
-import socket
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import httpx
-import psutil
+from fastapi import APIRouter, Depends, FastAPI
 
-from tests.support.waiting import eventually
-
-ROOT = Path(__file__).parents[2]
-DEMO_MODEL = ROOT / "inference/delivery/demo_model"
-START_SECONDS = 60
-
-
-class RunningApi:
-    """One service."""
-
-    def __init__(self, process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-        self.process, self.url, self._log = process, url, log
-
-    def client(self, roles: str = "operator,camera", **changes: Any) -> httpx.Client:
-        return httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {roles}"}, timeout=30, **changes)
-
-    def children(self) -> list[psutil.Process]:
-        """The processes that serve."""
-        return [
-            child
-            for child in psutil.Process(self.process.pid).children()
-            if "resource_tracker" not in " ".join(child.cmdline())
-        ]
-
-    def metrics(self) -> str:
-        return httpx.get(f"{self.url}/metrics", timeout=10).text
-
-    def log(self) -> str:
-        return self._log.read_text()
-
-    def stop(self, *, seconds: float = 15) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(seconds)
+from contracts.settings import Settings
+from inference.api import problems
+from inference.api.authorise import authorise
+from inference.api.identity import Identity
+from inference.api.parts import Parts
+from inference.api.problems import Problem
+from inference.persistence import connect
+from inference.persistence.database import Connection
 
 
-@contextmanager
-def running_api(*, slow: float = 0, environment: Mapping[str, str] | None = None, **api: object) -> Iterator[RunningApi]:
-    """Runs until every process of it is ready. `api` are settings of that section."""
-    with launched_api(slow=slow, environment=environment, **api) as running:
-        count = int(str(api.get("processes", 1)))
-        eventually(lambda: _ready(running) >= count, seconds=START_SECONDS)
-        yield running
+class NamedByToken:
+    """Believes a token that says who it is: subject/name/client/role,role."""
 
-
-@contextmanager
-def launched_api(
-    *, slow: float = 0, environment: Mapping[str, str] | None = None, **api: object
-) -> Iterator[RunningApi]:
-    """Just started. Nothing of it is left at the end."""
-    settings = {"engine": "fake", "processes": 1, "port": free_port()} | api
-    port = settings["port"]
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("SIGHTLINE_")}
-    given = {f"SIGHTLINE_API__{name.upper()}": str(value) for name, value in settings.items()}
-    with tempfile.TemporaryDirectory(prefix="sightline-api-test-") as folder:
-        log = Path(folder) / "log"
-        given |= {"SIGHTLINE_STACK__HOME": folder, "SLOW_ENGINE": str(slow), **(environment or {})}
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "tests.support.api_process"],
-                env=kept | given,
-                cwd=ROOT,
-                stdout=output,
-                stderr=output,
-            )
-        running = RunningApi(process, f"http://127.0.0.1:{port}", log)
-        family = []
+    def verify(self, token: str) -> Identity:
         try:
-            yield running
-        finally:
-            if process.poll() is None:
-                family = psutil.Process(process.pid).children(recursive=True)
-                running.stop()
-            _, left = psutil.wait_procs(family, timeout=10)
-            for one in left:
-                one.kill()
-            assert not left, f"still alive after the end: {left}\n{running.log()}"
+            subject, name, client, roles = token.split("/")
+        except ValueError:
+            raise Problem(401, "bad_token", "no such token") from None
+        return Identity(subject=subject, name=name, client=client, roles=frozenset(roles.split(",")))
 
 
-def _ready(running: RunningApi) -> int:
-    """How many processes have loaded a model, as the log says."""
-    if running.process.poll() is not None:
-        raise AssertionError(f"exit {running.process.returncode}\n{running.log()}")
-    try:
-        is_up = httpx.get(f"{running.url}/readyz", timeout=5).is_success
-    except httpx.TransportError:
-        return 0
-    return running.log().count('"champion_loaded"') if is_up else 0
+class OneByOne:
+    """A connection for each request; the service has a pool."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        with connect(self._settings) as connection:
+            yield connection
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def as_(*roles: str, subject: str = "7f3a", name: str = "ada", client: str = "sightline-cli") -> dict[str, str]:
+    """The headers of who has these roles."""
+    return {"Authorization": f"Bearer {subject}/{name}/{client}/{','.join(roles)}"}
 
 
-def until(condition: Any, seconds: float = 10) -> float:
-    """Seconds that it took."""
-    began = time.monotonic()
-    eventually(condition, seconds=seconds)
-    return time.monotonic() - began
+def an_app(settings: Settings, *routers: APIRouter) -> FastAPI:
+    app = FastAPI(dependencies=[Depends(authorise)])
+    app.state.parts = Parts(
+        settings=settings,
+        tokens=NamedByToken(),
+        database=cast("Any", OneByOne(settings)),
+        frames=cast("Any", None),
+        detector=cast("Any", None),
+        ingest=cast("Any", None),
+    )
+    for router in routers:
+        app.include_router(router)
+    problems.install(app)
+    return app

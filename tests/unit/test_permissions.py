@@ -1,4 +1,4 @@
-"""Every route × every kind of token: 401 or 403, and the right role gets past the door.
+"""Every route with every kind of token: 401 or 403, and the right role gets past the door.
 
 Behind the door nothing is there: what passes may fail in any other way. With a real Keycloak the same is done in
 tests/component/test_keycloak_tokens.py.
@@ -42,7 +42,7 @@ def app() -> FastAPI:
     parts = Parts(
         settings=Settings(),
         tokens=tokens,
-        **{name: cast(Any, nothing) for name in Parts.__dataclass_fields__ if name not in {"settings", "tokens"}},
+        **{name: cast("Any", nothing) for name in Parts.__dataclass_fields__ if name not in {"settings", "tokens"}},
     )
     return create_app(parts)
 

@@ -1,6 +1,6 @@
 """Images in, boxes out: POST /v1/detections.
 
-    body ─► images ─► detector ─► JSON, or the image with its boxes drawn
+body ─► images ─► detector ─► JSON, or the image with its boxes drawn
 """
 
 from __future__ import annotations

@@ -29,7 +29,9 @@ class TakenFrame(BaseModel):
     """A frame that the broker has: it will be stored and scored."""
 
     frame_id: str = Field(examples=["0198a5c2-7e10-7d3c-8f4e-1a2b3c4d5e6f"])
-    session_id: str = Field(description="One per camera and process of the API", examples=["0198a5c2-0000-7000-8000-000000000000"])
+    session_id: str = Field(
+        description="One per camera and process of the API", examples=["0198a5c2-0000-7000-8000-000000000000"]
+    )
     sequence: int = Field(description="In the session, from 0")
 
 

@@ -18,6 +18,7 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
+# approved_by: a person's subject in Keycloak, or `bootstrap`; approved_by_name: for people to read, where it differs.
 # At most one promotion is under way for a model: the partial unique index holds even if the advisory lock is forgotten.
 PROMOTIONS = """
 CREATE TABLE promotions (
@@ -30,6 +31,7 @@ CREATE TABLE promotions (
     requested_at timestamp(6) NOT NULL DEFAULT (now() AT TIME ZONE 'UTC'),
     done_at timestamp(6),
     approved_by text NOT NULL,
+    approved_by_name text,
     reason text NOT NULL,
     CHECK ((state = 'intended') = (done_at IS NULL))
 );
@@ -55,6 +57,7 @@ CREATE TABLE gate_verdicts (
 CREATE INDEX gate_verdicts_by_version ON gate_verdicts (model, version, id DESC)
 """
 
+# `version` is empty while a process serves none; `reason` says why it does not serve, or has not warmed, what it should.
 SERVING = """
 CREATE TABLE serving (
     instance text PRIMARY KEY,
@@ -64,6 +67,7 @@ CREATE TABLE serving (
     state text NOT NULL,
     warmed_version text,
     engine text NOT NULL,
+    reason text,
     started_at timestamp(6) NOT NULL,
     updated_at timestamp(6) NOT NULL DEFAULT (now() AT TIME ZONE 'UTC')
 );

@@ -1,0 +1,237 @@
+"""The realm as config/realm.json says, in a running Keycloak: made where it is missing, changed where it differs.
+
+    realm ─► client scopes ─► clients, their roles ─► realm roles, what each includes ─► accounts' roles ─► people
+
+Not by --import-realm: Keycloak skips a realm that exists, and a later change of the file, a port or a secret would not
+arrive. Nothing is deleted. Of people only the missing ones are made: their passwords and roles are theirs and the
+administrator's from then on. Placeholders ${…} of the file are filled with URLs and secrets; none stands in it.
+"""
+
+from __future__ import annotations
+
+import json
+import string
+from collections.abc import Mapping
+from typing import Any, Final
+
+from contracts.errors import Misconfigured
+from sightline.stack.keycloak_admin import KeycloakAdmin
+from sightline.stack.services import CONFIG_FOLDER
+
+FILE: Final = CONFIG_FOLDER / "realm.json"
+
+_PERSON_DOMAIN: Final = "sightline.invalid"
+
+
+def load(values: Mapping[str, str]) -> dict[str, Any]:
+    """The file, filled in.
+
+    Raises:
+        KeyError: a placeholder has no value.
+    """
+    realm: dict[str, Any] = json.loads(string.Template(FILE.read_text()).substitute(values))
+    return realm
+
+
+def placeholders() -> list[str]:
+    """What the file wants to know."""
+    return string.Template(FILE.read_text()).get_identifiers()
+
+
+def secret_of(placeholder: str) -> str:
+    """The account whose secret fills it: SECRET_CAMERA_DEMO ─► sightline-camera-demo."""
+    return "sightline-" + placeholder.removeprefix("SECRET_").lower().replace("_", "-")
+
+
+def accounts() -> tuple[str, ...]:
+    """The clients that have a secret."""
+    return tuple(secret_of(name) for name in placeholders() if name.startswith("SECRET_"))
+
+
+def people() -> tuple[str, ...]:
+    """The demo users."""
+    return tuple(json.loads(FILE.read_text())["people"])
+
+
+def filling(*, api_url: str, mlflow_url: str, secrets: Mapping[str, str]) -> dict[str, str]:
+    """The values for the placeholders."""
+    known = {"API_URL": api_url, "MLFLOW_URL": mlflow_url}
+    return {name: known[name] if name in known else secrets[secret_of(name)] for name in placeholders()}
+
+
+def ensure(admin: KeycloakAdmin, wanted: Mapping[str, Any], passwords: Mapping[str, str]) -> list[str]:
+    """Makes the realm as wanted; harmless when repeated.
+
+    Args:
+        admin: of a running Keycloak.
+        wanted: the file, filled in.
+        passwords: of the people, by name.
+
+    Returns:
+        What was changed, in words; empty when everything was as it should be.
+
+    Raises:
+        Transient: Keycloak is away.
+        Misconfigured: it refuses us, or the file.
+    """
+    realm = _Realm(admin, wanted["realm"]["realm"])
+    realm.ensure_realm(wanted["realm"])
+    for scope in wanted["clientScopes"]:
+        realm.ensure_scope(scope)
+    for client in wanted["clients"]:
+        realm.ensure_client(client, wanted["defaultScopes"])
+    for client, roles in wanted["clientRoles"].items():
+        realm.ensure_client_roles(client, roles)
+    for role, said in wanted["roles"].items():
+        realm.ensure_role(role, said["description"])
+    for role, said in wanted["roles"].items():
+        realm.ensure_includes(role, said["includes"])
+    for client, roles in wanted["accountRoles"].items():
+        realm.ensure_account(client, roles)
+    for person, roles in wanted["people"].items():
+        realm.ensure_person(person, roles, passwords[person])
+    return realm.changes
+
+
+def differences(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    """What of `wanted` is not so in `found`. Lists are compared without their order, tables by what is wanted of them."""
+    return {name: value for name, value in wanted.items() if not _is_so(value, found.get(name))}
+
+
+def _is_so(wanted: Any, found: Any) -> bool:
+    if isinstance(wanted, Mapping):
+        return isinstance(found, Mapping) and not differences(wanted, found)
+    if isinstance(wanted, list):
+        return sorted(map(str, wanted)) == sorted(map(str, found or []))
+    return bool(wanted == found)
+
+
+class _Realm:
+    """One realm of a Keycloak."""
+
+    def __init__(self, admin: KeycloakAdmin, name: str) -> None:
+        self._admin = admin
+        self._base = f"/admin/realms/{name}"
+        self._name = name
+        self._clients: dict[str, str] = {}  # client id ─► Keycloak's own id
+        self.changes: list[str] = []
+
+    def ensure_realm(self, wanted: Mapping[str, Any]) -> None:
+        found = self._admin.get(self._base, missing=None)
+        if found is None:
+            self._admin.post("/admin/realms", wanted)
+            self.changes.append(f"made the realm {self._name}")
+        elif differing := differences(wanted, found):
+            self._admin.put(self._base, {**found, **wanted})  # what is left out of it, Keycloak sets back
+            self.changes.append(f"realm: {', '.join(differing)}")
+
+    def ensure_scope(self, wanted: Mapping[str, Any]) -> None:
+        found = {scope["name"]: scope for scope in self._admin.get(f"{self._base}/client-scopes")}.get(wanted["name"])
+        if found is None:
+            self._admin.post(f"{self._base}/client-scopes", wanted)
+            self.changes.append(f"made the client scope {wanted['name']}")
+            return
+        mappers = {mapper["name"]: mapper for mapper in found.get("protocolMappers", [])}
+        path = f"{self._base}/client-scopes/{found['id']}/protocol-mappers/models"
+        for mapper in wanted["protocolMappers"]:
+            there = mappers.get(mapper["name"])
+            if there is None:
+                self._admin.post(path, mapper)
+            elif differences(mapper, there):
+                self._admin.put(f"{path}/{there['id']}", {**there, **mapper})
+            else:
+                continue
+            self.changes.append(f"client scope {wanted['name']}: {mapper['name']}")
+
+    def ensure_client(self, wanted: Mapping[str, Any], scopes: list[str]) -> None:
+        name = wanted["clientId"]
+        found = self._admin.get(f"{self._base}/clients", clientId=name)
+        if not found:
+            self._admin.post(f"{self._base}/clients", {**wanted, "defaultClientScopes": scopes})
+            self.changes.append(f"made the client {name}")
+        elif differing := differences(wanted, found[0]):
+            merged = {**found[0], **wanted, "attributes": {**found[0]["attributes"], **wanted.get("attributes", {})}}
+            self._admin.put(f"{self._base}/clients/{found[0]['id']}", merged)
+            self.changes.append(f"client {name}: {', '.join(differing)}")
+
+    def ensure_client_roles(self, client: str, wanted: Mapping[str, str]) -> None:
+        path = f"{self._base}/clients/{self._client(client)}/roles"
+        known = {role["name"] for role in self._admin.get(path)}
+        for name in [name for name in wanted if name not in known]:
+            self._admin.post(path, {"name": name, "description": wanted[name]})
+            self.changes.append(f"made the role {client}/{name}")
+
+    def ensure_role(self, name: str, description: str) -> None:
+        found = self._admin.get(f"{self._base}/roles/{name}", missing=None)
+        if found is None:
+            self._admin.post(f"{self._base}/roles", {"name": name, "description": description})
+            self.changes.append(f"made the role {name}")
+
+    def ensure_includes(self, name: str, wanted: list[str]) -> None:
+        """Exactly these: a role that a new version takes away from another must go."""
+        path = f"{self._base}/roles/{name}/composites"
+        clients = {own: client for client, own in self._clients.items()}
+        found = {
+            f"{clients.get(role['containerId'], role['containerId'])}/{role['name']}"
+            if role.get("clientRole")
+            else role["name"]: role
+            for role in self._admin.get(path)
+        }
+        if missing := [role for role in wanted if role not in found]:
+            self._admin.post(path, [self._role(role) for role in missing])
+            self.changes.append(f"role {name} includes {', '.join(missing)}")
+        if surplus := [role for role in found if role not in wanted]:
+            self._admin.delete(path, [found[role] for role in surplus])
+            self.changes.append(f"role {name} no longer includes {', '.join(surplus)}")
+
+    def ensure_account(self, client: str, wanted: list[str]) -> None:
+        user = self._admin.get(f"{self._base}/clients/{self._client(client)}/service-account-user")["id"]
+        if given := self._give(user, wanted):
+            self.changes.append(f"gave {client} {', '.join(given)}")
+
+    def ensure_person(self, name: str, roles: list[str], password: str) -> None:
+        if self._admin.get(f"{self._base}/users", username=name, exact="true"):
+            return
+        person = {
+            "username": name,
+            "enabled": True,
+            "emailVerified": True,
+            # Keycloak has a person without these fill in a form before anything else.
+            "email": f"{name}@{_PERSON_DOMAIN}",
+            "firstName": name.capitalize(),
+            "lastName": "Demo",
+            "credentials": [{"type": "password", "value": password, "temporary": False}],
+        }
+        self._admin.post(f"{self._base}/users", person)
+        user = self._admin.get(f"{self._base}/users", username=name, exact="true")[0]["id"]
+        self._give(user, roles)
+        self.changes.append(f"made the person {name}")
+
+    def _give(self, user: str, wanted: list[str]) -> list[str]:
+        """Gives the missing roles; returns their names."""
+        path = f"{self._base}/users/{user}/role-mappings"
+        found = self._admin.get(path)
+        has = {role["name"] for role in found.get("realmMappings", [])}
+        for client, said in found.get("clientMappings", {}).items():
+            has |= {f"{client}/{role['name']}" for role in said["mappings"]}
+        missing = [role for role in wanted if role not in has]
+        for role in missing:
+            client, _, _ = role.rpartition("/")
+            target = f"clients/{self._client(client)}" if client else "realm"
+            self._admin.post(f"{path}/{target}", [self._role(role)])
+        return missing
+
+    def _role(self, name: str) -> dict[str, Any]:
+        """A role as Keycloak wants it named: `viewer`, or `sightline-mlflow/read` of a client."""
+        client, _, role = name.rpartition("/")
+        owner = f"clients/{self._client(client)}/" if client else ""
+        found: dict[str, Any] = self._admin.get(f"{self._base}/{owner}roles/{role}")
+        return found
+
+    def _client(self, name: str) -> str:
+        if name not in self._clients:
+            found = self._admin.get(f"{self._base}/clients", clientId=name)
+            if not found:
+                raise Misconfigured(f"realm.json names the client {name} and does not make it: correct the file")
+            self._clients[name] = found[0]["id"]
+        return self._clients[name]

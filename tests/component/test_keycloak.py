@@ -1,0 +1,144 @@
+"""Our realm in a real Keycloak: made once, changed where the file changes, and tokens that the API believes."""
+
+from __future__ import annotations
+
+import time
+
+import httpx
+import jwt
+import pytest
+
+from inference.api.permissions import Role
+from inference.api.problems import Problem
+from inference.api.tokens import Verifier
+from sightline.stack import realm
+from tests.support.keycloak import REALM, KeycloakServer
+
+PEOPLE_ROLES = {
+    "viewer": {"viewer"},
+    "operator": {"viewer", "operator"},
+    "reviewer": {"viewer", "reviewer"},
+    "scientist": {"viewer", "scientist"},
+    "approver": {"viewer", "approver"},
+    "admin": {"viewer", "operator", "reviewer", "scientist", "approver", "admin"},
+}
+OURS = {role.value for role in Role} - {"public", "ticket"}
+
+
+def claims(token: str) -> dict:
+    return jwt.decode(token, options={"verify_signature": False})
+
+
+def refused(server: KeycloakServer, token: str, verifier: Verifier | None = None) -> str:
+    with pytest.raises(Problem) as caught:
+        (verifier or Verifier(server.auth)).verify(token)
+    assert token not in str(caught.value)
+    return caught.value.code
+
+
+def test_a_realm_that_is_as_it_should_be_is_left_alone(keycloak: KeycloakServer):
+    assert keycloak.ensure_realm() == []
+
+
+@pytest.mark.parametrize("person", PEOPLE_ROLES)
+def test_every_demo_user_has_the_roles_of_its_name_and_its_token_passes(keycloak: KeycloakServer, person: str):
+    token = keycloak.token(person)
+    identity = Verifier(keycloak.auth).verify(token)
+    assert (identity.name, identity.client) == (person, "sightline-demo")
+    assert identity.roles & OURS == PEOPLE_ROLES[person]
+    said = claims(token)
+    assert said["exp"] - said["iat"] <= 300
+
+
+@pytest.mark.parametrize(
+    ("account", "roles", "mlflow"),
+    [
+        ("sightline-jobs", {"viewer", "operator", "scientist"}, {"read", "write"}),
+        ("sightline-camera-demo", {"camera"}, set()),
+        ("sightline-worker", set(), {"read"}),
+        ("sightline-promoter", set(), {"read", "write", "aliases"}),
+        ("sightline-bootstrap", {"viewer", "reviewer"}, {"read", "write", "aliases"}),
+    ],
+)
+def test_every_account_has_its_roles_and_no_more(
+    keycloak: KeycloakServer, account: str, roles: set[str], mlflow: set[str]
+):
+    token = keycloak.account_token(account)
+    assert Verifier(keycloak.auth).verify(token).roles & OURS == roles
+    said = claims(token)
+    assert set(said.get("resource_access", {}).get("sightline-mlflow", {}).get("roles", [])) == mlflow
+    assert ("sightline-mlflow" in said["aud"]) == bool(mlflow)
+
+
+def test_no_person_may_move_an_alias(keycloak: KeycloakServer):
+    for person in PEOPLE_ROLES:
+        said = claims(keycloak.token(person))
+        assert "aliases" not in said["resource_access"]["sightline-mlflow"]["roles"]
+
+
+def test_tokens_of_elsewhere_are_refused_with_their_reason(keycloak: KeycloakServer):
+    whole = keycloak.tokens("viewer")
+    assert refused(keycloak, whole["id_token"]) == "wrong_audience"
+    keycloak.new_realm("other")
+    assert refused(keycloak, keycloak.token("viewer", realm="other")) == "unknown_key"
+    keycloak.new_client("foreign-app")
+    assert refused(keycloak, keycloak.token("viewer", client="foreign-app")) == "foreign_client"
+    keycloak.new_client("foreign-deaf", has_audience=False)
+    assert refused(keycloak, keycloak.token("viewer", client="foreign-deaf")) == "wrong_audience"
+
+
+def test_a_rotated_key_is_fetched_and_a_removed_one_no_longer_counts(keycloak: KeycloakServer):
+    verifier = Verifier(keycloak.auth_of(REALM, keys_seconds=1, cooldown_seconds=1))
+    old = keycloak.token("viewer")
+    verifier.verify(old)
+    first = keycloak.rotate_key()
+    second = keycloak.rotate_key()
+    time.sleep(1.1)
+    new = keycloak.token("viewer")
+    assert jwt.get_unverified_header(new)["kid"] == second
+    verifier.verify(new)
+    keycloak.remove_key(second)
+    time.sleep(1.1)
+    assert refused(keycloak, new, verifier) == "unknown_key"
+    assert jwt.get_unverified_header(keycloak.token("viewer"))["kid"] == first
+    verifier.verify(old)
+    keycloak.remove_key(first)
+
+
+def test_what_an_administrator_changed_of_people_stays_and_what_the_file_says_returns(keycloak: KeycloakServer):
+    with keycloak.admin() as admin:
+        found = admin.get(f"/admin/realms/{REALM}")
+        admin.put(f"/admin/realms/{REALM}", {**found, "accessTokenLifespan": 3600})
+        client = admin.get(f"/admin/realms/{REALM}/clients", clientId="sightline-docs")[0]
+        admin.put(f"/admin/realms/{REALM}/clients/{client['id']}", {**client, "redirectUris": ["http://elsewhere/*"]})
+        reviewer = admin.get(f"/admin/realms/{REALM}/users", username="reviewer", exact="true")[0]
+        operator = admin.get(f"/admin/realms/{REALM}/roles/operator")
+        admin.post(f"/admin/realms/{REALM}/users/{reviewer['id']}/role-mappings/realm", [operator])
+        admin.post(f"/admin/realms/{REALM}/roles/camera/composites", [operator])
+    changes = keycloak.ensure_realm()
+    assert sorted(changes) == [
+        "client sightline-docs: redirectUris",
+        "realm: accessTokenLifespan",
+        "role camera no longer includes operator",
+    ]
+    assert keycloak.ensure_realm() == []
+    assert "operator" in Verifier(keycloak.auth).verify(keycloak.token("reviewer")).roles
+    with keycloak.admin() as admin:
+        admin.delete(f"/admin/realms/{REALM}/users/{reviewer['id']}/role-mappings/realm", [operator])
+
+
+def test_the_realm_lets_nobody_register_and_slows_down_who_guesses(keycloak: KeycloakServer):
+    with keycloak.admin() as admin:
+        found = admin.get(f"/admin/realms/{REALM}")
+        clients = admin.get(f"/admin/realms/{REALM}/clients")
+    assert not found["registrationAllowed"]
+    assert found["bruteForceProtected"]
+    direct = {client["clientId"] for client in clients if client.get("directAccessGrantsEnabled")}
+    assert direct & {"sightline-demo", *realm.accounts(), "sightline-cli", "sightline-docs"} == {"sightline-demo"}
+
+
+def test_a_wrong_password_gets_no_token(keycloak: KeycloakServer):
+    form = {"grant_type": "password", "client_id": "sightline-demo", "username": "viewer", "password": "guessed"}
+    answer = httpx.post(f"{keycloak.auth.issuer}/protocol/openid-connect/token", data=form, trust_env=False)
+    assert answer.json()["error"] == "invalid_grant"
+    assert "access_token" not in answer.json()
