@@ -46,14 +46,14 @@ def create_app(parts: Parts) -> FastAPI:
         title="Sightline",
         summary="Images in, boxes out; what was stored, read back; people's reviews and decisions.",
         version="1",
-        dependencies=[Depends(authorise)],
         docs_url=None,  # routes/docs.py, from files of our own
         redoc_url=None,
         lifespan=lifespan,
     )
     app.state.parts = parts
-    for module in (detections, frames, images, cameras, reviews, labels, models, pipeline, dead_letters, health, docs):
-        app.include_router(module.router)
+    app.include_router(detections.router)  # its routes are GuardedRoute
+    for module in (frames, images, cameras, reviews, labels, models, pipeline, dead_letters, health, docs):
+        app.include_router(module.router, dependencies=[Depends(authorise)])
     api = parts.settings.api
     app.add_middleware(Edge, metrics=parts.metrics, body_bytes=api.max_body_bytes, read_seconds=api.read_seconds)
     problems.install(app)

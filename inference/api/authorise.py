@@ -7,9 +7,11 @@ the keys are away          503 + Retry-After: nobody gets in
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 
-from fastapi import Request
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 
 from inference.api.identity import Identity
@@ -41,6 +43,22 @@ async def authorise(request: Request) -> None:
             headers={"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{role}"'},
         )
     request.state.identity = identity
+
+
+class GuardedRoute(APIRoute):
+    """A route that authorises by itself, for the routes where every microsecond counts: a dependency costs a tenth of
+    a request. The application gives all others the dependency.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """See APIRoute."""
+        handle = super().get_route_handler()
+
+        async def guarded(request: Request) -> Response:
+            await authorise(request)
+            return await handle(request)
+
+        return guarded
 
 
 def bearer_of(request: Request) -> Identity:

@@ -89,6 +89,10 @@ class Detector:
         self.failure: PipelineError | None = None  # the process must end with it
         self._models = models
         self._metrics = metrics
+        # Looked up once: `labels` costs more than `observe`.
+        self._queue_seconds, self._decode_seconds, self._infer_seconds = (
+            metrics.stage_seconds.labels(stage) for stage in ("queue", "decode", "infer")
+        )
         self._places = settings.queued_requests
         self._max_pixels = settings.max_pixels
         self._seconds = settings.request_seconds
@@ -213,7 +217,7 @@ class Detector:
         if error is not None:
             job.future.set_exception(error)
         elif answer is not None:
-            self._metrics.stage_seconds.labels("queue").observe(answer.queue_seconds)
+            self._queue_seconds.observe(answer.queue_seconds)
             job.future.set_result(answer)
 
     # -- beside it ---------------------------------------------------------------------------------------------------
@@ -242,7 +246,7 @@ class Detector:
             begin = time.perf_counter()
             image = decode(job.data, max_pixels=self._max_pixels)
             job.decode_seconds = time.perf_counter() - begin
-            self._metrics.stage_seconds.labels("decode").observe(job.decode_seconds)
+            self._decode_seconds.observe(job.decode_seconds)
             if isinstance(image, Status):
                 self._finish(job, None, refused(image, job.data, max_pixels=self._max_pixels))
                 continue
@@ -304,7 +308,7 @@ class Detector:
             return
         seconds = time.perf_counter() - begin
         self._usual_seconds += (seconds - self._usual_seconds) * (_NEWS if self._usual_seconds else 1.0)
-        self._metrics.stage_seconds.labels("infer").observe(seconds)
+        self._infer_seconds.observe(seconds)
         self._metrics.batch_images.observe(len(jobs))
         for job, detections in zip(jobs, found, strict=True):
             self._answer(job, detections, model, queued=begin - job.began - job.decode_seconds, seconds=seconds)

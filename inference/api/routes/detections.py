@@ -13,12 +13,13 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import to_json
 
+from inference.api.authorise import GuardedRoute
 from inference.api.detector import Answer
 from inference.api.images import check_media_type, image_of, read_body
 from inference.api.openapi import IMAGE_BODY, problems
 from inference.api.parts import Parts
 
-router = APIRouter(tags=["detections"])
+router = APIRouter(tags=["detections"], route_class=GuardedRoute)
 
 _EXAMPLE: Final[dict[str, Any]] = {
     "model": {"name": "pcb-defects", "version": "7", "digest": "5e8a…", "role": "champion", "engine": "openvino"},
