@@ -46,17 +46,18 @@ async def authorise(request: Request) -> None:
 
 
 class GuardedRoute(APIRoute):
-    """A route that authorises by itself, for the routes where every microsecond counts: a dependency costs a tenth of
-    a request. The application gives all others the dependency.
+    """A route that authorises by itself and calls its function with the request alone, for the one route where every
+    microsecond counts: FastAPI's dependencies cost a sixth of a request without an engine. All others have the
+    dependency from the application.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """See APIRoute."""
-        handle = super().get_route_handler()
+        answer: Callable[[Request], Coroutine[Any, Any, Response]] = self.endpoint
 
         async def guarded(request: Request) -> Response:
             await authorise(request)
-            return await handle(request)
+            return await answer(request)
 
         return guarded
 

@@ -28,7 +28,7 @@ JSON: Final = {"Content-Type": "application/json"}
 _TOKEN_SECONDS: Final = 3600  # longer than the benchmark: one token, as a client would use it
 
 
-def ours(field: Field, *, places: int = 64, name: str = "Sightline") -> Contender:
+def ours(field: Field, *, places: int = 64) -> Contender:
     """The API as it is, without its stores: they are asked nothing."""
     port = a_free_port()
     token = field.realm.token(roles=["operator"], exp=int(time.time()) + _TOKEN_SECONDS)
@@ -44,7 +44,7 @@ def ours(field: Field, *, places: int = 64, name: str = "Sightline") -> Contende
     if field.engine != "fake":
         settings["API__MODEL_FOLDER"] = str(field.model)
     return Contender(
-        name=name,
+        name="Sightline",
         command=[sys.executable, "-m", "inference.api"],
         environment={f"SIGHTLINE_{setting}": value for setting, value in settings.items()},
         target=field.target(f"http://127.0.0.1:{port}/v1/detections", {**RAW, "Authorization": f"Bearer {token}"}),
@@ -70,13 +70,12 @@ def fastapi(field: Field, *, route: str = "predict", name: str = "FastAPI") -> C
     )
 
 
-def litserve(field: Field, *options: str, batch: int = 1, name: str = "LitServe") -> Contender:
-    """`options`: zmq, its quicker queue."""
+def litserve(field: Field) -> Contender:
+    """With the quicker of its two queues."""
     port = a_free_port()
-    python = str(field.programs / "python")
     return Contender(
-        name=name,
-        command=[python, "-m", "tests.bench.peers.litserve_server", str(port), str(batch), *options],
+        name="LitServe",
+        command=[str(field.programs / "python"), "-m", "tests.bench.peers.litserve_server", str(port)],
         environment=field.environment,
         target=field.target(f"http://127.0.0.1:{port}/predict", RAW),
         boxes=_boxes,
@@ -96,16 +95,16 @@ def bentoml(field: Field) -> Contender:
     )
 
 
-def mlserver(field: Field, *, workers: int = 0, name: str = "MLServer") -> Contender:
+def mlserver(field: Field) -> Contender:
     """Its own command, over a folder with its two settings files."""
-    port, folder = a_free_port(), field.folder / name.replace(" ", "-")
+    port, folder = a_free_port(), field.folder / "mlserver"
     folder.mkdir()
     settings = {
         "host": "127.0.0.1",
         "http_port": port,
         "grpc_port": a_free_port(),
         "metrics_port": a_free_port(),
-        "parallel_workers": workers,
+        "parallel_workers": 0,
         "debug": False,
         "gzip_enabled": False,
         "metrics_dir": str(folder / "metrics"),
@@ -114,9 +113,9 @@ def mlserver(field: Field, *, workers: int = 0, name: str = "MLServer") -> Conte
     (folder / "settings.json").write_text(json.dumps(settings))
     model = {"name": "detector", "implementation": "tests.bench.peers.mlserver_model.Detector"}
     (folder / "model-settings.json").write_text(json.dumps(model))
-    bodies = field.wrapped(f"{name}-bodies", lambda image: {"inputs": [_v2(image)]})
+    bodies = field.wrapped("mlserver-bodies", lambda image: {"inputs": [_v2(image)]})
     return Contender(
-        name=name,
+        name="MLServer",
         command=[str(field.programs / "mlserver"), "start", str(folder)],
         environment=field.environment,
         target=Target(url=f"http://127.0.0.1:{port}/v2/models/detector/infer", headers=JSON, bodies=bodies),

@@ -94,7 +94,9 @@ def attack(target: Target, folder: Path, *, seconds: float, clients: int = 0, ra
     targets, results = folder / "targets", folder / "results"
     target.write(targets)
     # Exactly one of the two is given: 0 in -rate means as fast as the workers get answers.
-    pace = [f"-rate={round(rate * 100)}/100s"] if rate else ["-rate=0", f"-workers={clients}", f"-max-workers={clients}"]
+    pace = (
+        [f"-rate={round(rate * 100)}/100s"] if rate else ["-rate=0", f"-workers={clients}", f"-max-workers={clients}"]
+    )
     vegeta = str(VEGETA.path())
     subprocess.run(
         [vegeta, "attack", f"-targets={targets}", "-format=http", f"-duration={seconds}s", "-max-body=0"]

@@ -1,4 +1,4 @@
-"""LitServe: python -m tests.bench.peers.litserve_server PORT BATCH [zmq]
+"""LitServe: python -m tests.bench.peers.litserve_server PORT
 
 Names of LitServe's that must be exact: setup, predict(self, x), decode_request(self, request). What `request` is
 annotated with becomes the endpoint's parameter: like this FastAPI hands over the body's bytes as they are, and neither
@@ -15,8 +15,6 @@ from fastapi import Body
 
 from tests.bench.peers.work import Work
 
-BATCH_SECONDS = 0.01
-
 
 class Detector(litserve.LitAPI):
     def setup(self, device: str) -> None:
@@ -26,7 +24,7 @@ class Detector(litserve.LitAPI):
         return request
 
     def predict(self, x: Any) -> Any:
-        return self.work.batch(x) if self.max_batch_size > 1 else self.work(x)
+        return self.work(x)
 
     def encode_response(self, output: Any) -> Any:
         return output
@@ -37,16 +35,10 @@ Detector.decode_request.__annotations__ = {"request": Annotated[bytes, Body(medi
 
 
 if __name__ == "__main__":
-    port, batch = int(sys.argv[1]), int(sys.argv[2])
-    server = litserve.LitServer(
-        Detector(max_batch_size=batch, batch_timeout=BATCH_SECONDS if batch > 1 else 0.0),
-        accelerator="cpu",
-        workers_per_device=1,
-        fast_queue="zmq" in sys.argv,
-    )
+    server = litserve.LitServer(Detector(), accelerator="cpu", workers_per_device=1, fast_queue=True)
     server.run(
         host="127.0.0.1",
-        port=port,
+        port=int(sys.argv[1]),
         num_api_servers=1,
         generate_client_file=False,
         log_level="warning",
