@@ -89,6 +89,7 @@ class Detector:
         self.failure: PipelineError | None = None  # the process must end with it
         self._models = models
         self._metrics = metrics
+        # Looked up once: `labels` costs more than `observe`.
         self._queue_seconds, self._decode_seconds, self._infer_seconds = (
             metrics.stage_seconds.labels(stage) for stage in ("queue", "decode", "infer")
         )

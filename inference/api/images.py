@@ -84,6 +84,8 @@ async def read_body(request: Request, bodies: Bodies, *, limit: int) -> bytes:
     try:
         with bodies.room() as room:
             async for piece in request.stream():
+                if not piece:  # the last one: joined with the first, the whole body would be copied
+                    continue
                 size += len(piece)
                 if size > limit:
                     raise body_too_large(limit)

@@ -91,6 +91,18 @@ def test_a_remembered_token_expires_all_the_same(realm: Realm) -> None:
     assert code_of(verifier, token) == "expired"
 
 
+def test_a_token_is_known_once_it_was_verified_and_as_long_as_it_counts(realm: Realm) -> None:
+    now = [time.time()]
+    verifier = Verifier(AuthSettings(issuer=ISSUER, leeway_seconds=0), fetch=realm.jwks, clock=lambda: now[0])
+    token = realm.token(roles=["viewer"])
+    assert verifier.remembered(token) is None
+    identity = verifier.verify(token)
+    assert verifier.remembered(token) == identity
+    assert verifier.remembered(realm.token(roles=["admin"])) is None
+    now[0] += 301
+    assert verifier.remembered(token) is None
+
+
 class Ticks:
     def __init__(self) -> None:
         self.now = 1000.0
