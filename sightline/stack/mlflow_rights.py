@@ -1,7 +1,7 @@
 """Which right a request to MLflow asks for. Pure: method, path and, for tags, the key.
 
     PUBLIC    is it alive
-    READ      whatever looks: GET, the searches that are POST, GraphQL (which has no mutation of its own)
+    READ      whatever looks: GET, the searches that are POST, GraphQL (whose mutations are searches)
     WRITE     whatever else: experiments, runs, model versions, tags, files
     ALIASES   who is champion, and what would take a champion away: aliases, renames, removals of models, versions and
               files, and the tags that say which files a version is
