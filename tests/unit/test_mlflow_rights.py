@@ -61,6 +61,8 @@ def test_what_would_take_a_champion_away_is_for_the_same_two(method: str, path: 
         ("POST", "/search", Right.READ),
         ("POST", "/ajax-api/3.0/mlflow/assistant/message", Right.NOBODY),
         ("GET", "/ajax-api/3.0/mlflow/assistant/status", Right.NOBODY),
+        ("GET", "/ajax-api/2.0/mlflow/gateway-proxy", Right.NOBODY),
+        ("GET", "/ajax-api/3.0/mlflow/workspaces", Right.READ),
         ("POST", "/api/2.0/mlflow/webhooks", Right.NOBODY),
         ("POST", "/api/3.0/mlflow/gateway/secrets/create", Right.NOBODY),
         ("POST", "/gateway/x/mlflow/invocations", Right.NOBODY),
