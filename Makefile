@@ -7,6 +7,11 @@
 VENV := $(or $(UV_PROJECT_ENVIRONMENT),.venv)
 SIGHTLINE := $(VENV)/bin/sightline
 
+# make up PROFILE=full: with logins, the API and the shadow
+ifdef PROFILE
+export SIGHTLINE_STACK__PROFILE := $(PROFILE)
+endif
+
 # make up PORT_BASE=21000 moves every port of this clone's stack
 ifdef PORT_BASE
 export SIGHTLINE_STACK__PORT_BASE := $(PORT_BASE)
@@ -14,7 +19,7 @@ endif
 
 help:
 	@echo 'make demo [SOURCE=path]      the whole pipeline on simulated boards, or on your images or video; then prints what it found'
-	@echo 'make up [PORT_BASE=21000]    the local stack: Kafka, Connect, registry, Postgres, S3, MLflow, inference'
+	@echo 'make up [PROFILE=full] [PORT_BASE=21000]   the local stack: Kafka, Connect, registry, Postgres, S3, MLflow, inference; full: Keycloak, API, shadow'
 	@echo 'make down                    stops it; data stays'
 	@echo 'make status                  is all well?'
 	@echo 'make test [BOARDS=folder] [VIDEO=file]   all tests, against real servers; the real boards and video are yours'

@@ -1,7 +1,7 @@
 """Which right a request to MLflow asks for. Pure: method, path and, for tags, the key.
 
     PUBLIC    is it alive
-    READ      whatever looks: GET, the searches that are POST, GraphQL (which has no mutation of its own)
+    READ      whatever looks: GET, the searches that are POST, GraphQL (whose mutations are searches)
     WRITE     whatever else: experiments, runs, model versions, tags, files
     ALIASES   who is champion, and what would take a champion away: aliases, renames, removals of models, versions and
               files, and the tags that say which files a version is
@@ -35,7 +35,8 @@ _LOOKING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _API: Final = re.compile(r"^/(ajax-)?api/\d+\.\d+")
 
 # Looked for anywhere in the path, so that no way of writing it evades them.
-_CLOSED: Final = re.compile(r"/(assistant|gateway|gateway-proxy|webhooks|workspaces|scorer/invoke|issues/invoke)(/|$)")
+_CLOSED: Final = re.compile(r"/(assistant|gateway-proxy|gateway/secrets)(/|$)")
+_SHOWN: Final = re.compile(r"/(gateway|webhooks|workspaces|scorer/invoke|issues/invoke)(/|$)")  # its pages ask for them
 _ALIASES: Final = re.compile(
     r"/registered-models/(alias|delete|rename)(/|$)|/model-versions/(delete|transition-stage)(/|$)"
 )
@@ -59,7 +60,7 @@ def right_of(method: str, path: str) -> Right:
     is_looking = method in _LOOKING
     if path in _PUBLIC and is_looking:
         return Right.PUBLIC
-    if _CLOSED.search(inside) and not (is_looking and "/assistant" not in inside):
+    if _CLOSED.search(inside) or (_SHOWN.search(inside) and not is_looking):
         return Right.NOBODY
     if is_looking:
         return Right.READ

@@ -118,6 +118,12 @@ WAYS: Final = {
     "dead-letters list": Way(),
     "dead-letters show": Way(is_run=False),  # they need a letter: tests/component/test_dead_letters.py has some
     "dead-letters replay": Way(is_run=False),
+    # The stack of these tests is core: tests/component/test_full_stack.py and test_login_command.py run them.
+    "up --profile full": Way(is_run=False),
+    "login": Way(is_run=False),
+    "logout": Way(is_run=False),
+    "token --user scientist": Way(is_run=False),
+    "auth doctor": Way(is_run=False),
 }
 
 

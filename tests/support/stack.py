@@ -41,11 +41,12 @@ def stack() -> Iterator[Settings]:
 
 
 @contextmanager
-def running_stack(*, workers: int = 1) -> Iterator[Settings]:
+def running_stack(*, workers: int = 1, profile: str = "core") -> Iterator[Settings]:
     """A stack that takes frames. Leaves no process and no file."""
     with a_home() as home:
         try:
-            sightline(home, "up", "--port-base", str(free_port_base()), "--workers", str(workers))
+            base = str(free_port_base())
+            sightline(home, "up", "--profile", profile, "--port-base", base, "--workers", str(workers))
             yield settings_of(home)
         finally:
             sightline(home, "down", seconds=DOWN_SECONDS)
