@@ -191,7 +191,7 @@ def _lines(what: str, turns: Mapping[str, list[Turn]], reference: Sequence[float
             if clients == CLIENTS:
                 answers = sum(len(load.accepted) for load in loads)
                 spent = sum(turn.cpu_seconds for turn in rounds)
-                busy = spent / sum(load.seconds for load in loads)
+                busy = spent / sum(len(load.accepted) / load.rate for load in loads)
                 detail += f", {spent / answers * 1e6:.0f} µs of CPU an answer, core {busy:.0%} busy"
             yield Row(
                 name=f"{what}, {clients} clients: {name}",

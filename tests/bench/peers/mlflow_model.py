@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import sys
+from threading import Lock
 
 import mlflow
 from mlflow.pyfunc import PythonModel
@@ -18,9 +19,12 @@ from tests.bench.peers.work import Work
 class Detector(PythonModel):
     def load_context(self, context):
         self.work = Work()
+        self.engine_free = Lock()  # MLflow calls from as many threads as there are requests; an engine takes one
 
     def predict(self, model_input: list[str]) -> list[dict]:
-        return self.work.batch([base64.b64decode(image) for image in model_input])
+        images = [base64.b64decode(image) for image in model_input]
+        with self.engine_free:
+            return self.work.batch(images)
 
 
 if __name__ == "__main__":
