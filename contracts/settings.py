@@ -245,6 +245,7 @@ class StackSettings(_Section):
     profile: Literal["core", "full"] = "core"  # full: with Keycloak, the API, the shadow, MLflow behind a login
     port_base: Annotated[int, Field(ge=1024, le=65000)] = 19000  # every port is this plus its offset (stack/ports.py)
     ports: dict[str, Port] = {}  # overrides by service: SIGHTLINE_STACK__PORTS='{"kafka": 29092}'
+    first_model: Path | None = None  # a delivered model's folder: who is champion first; None: the demo model
     stream_workers: Annotated[int, Field(ge=1, le=6)] = 1  # processes of the stream worker; frames has six partitions
     cache: Path = Path("~/.cache/sightline")  # binaries, shared by all clones
 

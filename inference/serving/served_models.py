@@ -2,6 +2,8 @@
 
 lease("champion") ─► model, for one batch            swap: new leases get the new model at once,
 lease("7")        ─► the same, asked by its number         the old engine is closed when its last lease ends
+
+The champion that was replaced stays warm until the next is: a rollback loads nothing.
 """
 
 from __future__ import annotations
@@ -55,6 +57,7 @@ class ServedModels:
     def __init__(self, model: ServedModel | None = None) -> None:
         self._lock = threading.Lock()
         self._held: dict[Role, _Held] = {}
+        self._previous: _Held | None = None  # the champion before this one
         self._callbacks: dict[Role, list[Callable[[ServedModel | None], None]]] = {role: [] for role in ROLES}
         if model is not None:
             self.put(model)
@@ -93,20 +96,30 @@ class ServedModels:
         with self._lock:
             old = self._held.get(model.role)
             self._held[model.role] = _Held(model)
+            old = self._set_aside(old) if model.role == "champion" else old
         self._changed(model.role, model)
         _retire(self._lock, old)
 
     def crown(self, version: str) -> ServedModel | None:
-        """Makes the challenger the champion where it is that version. None: it is not, and nothing happened."""
+        """Makes the challenger or the champion before this one the champion, where one of them is that version. None:
+        neither is, and nothing happened.
+        """
         with self._lock:
-            held = self._held.get("challenger")
-            if held is None or held.model.version.version != version:
+            held = self._warm(version)
+            if held is None:
                 return None
+            was_challenger = self._held.get("challenger") is held
+            if was_challenger:
+                del self._held["challenger"]
+            else:
+                self._previous = None
             held.model = replace(held.model, role="champion")
             old = self._held.get("champion")
-            self._held["champion"] = self._held.pop("challenger")
+            self._held["champion"] = held
+            old = self._set_aside(old)
             model = held.model
-        self._changed("challenger", None)
+        if was_challenger:
+            self._changed("challenger", None)
         self._changed("champion", model)
         _retire(self._lock, old)
         return model
@@ -130,6 +143,20 @@ class ServedModels:
         """Releases every engine as soon as nobody uses it."""
         for role in ROLES:
             self.release(role)
+        with self._lock:
+            previous, self._previous = self._previous, None
+        _retire(self._lock, previous)
+
+    def _warm(self, version: str) -> _Held | None:
+        found = (self._held.get("challenger"), self._previous)
+        return next((held for held in found if held is not None and held.model.version.version == version), None)
+
+    def _set_aside(self, champion: _Held | None) -> _Held | None:
+        """Keeps a replaced champion; returns the one that was kept so far, which nobody needs any more."""
+        if champion is None:
+            return None
+        dropped, self._previous = self._previous, champion
+        return dropped
 
     def _find(self, which: str) -> _Held:
         for role in ROLES:

@@ -138,7 +138,8 @@ def ensure_champion(settings: Settings) -> None:
     """Registers the demo model as champion where that is nobody's decision but ours."""
     from inference.registry.model_version import of_folder
 
-    digest = of_folder(DEMO_MODEL, name=settings.mlflow.model_name).digest
+    folder = settings.stack.first_model or DEMO_MODEL
+    digest = of_folder(folder, name=settings.mlflow.model_name).digest
     version, tags = _champion(settings)
     if _is_settled(tags, digest) and version == _champion_of_the_ledger(settings):
         return
@@ -147,7 +148,7 @@ def ensure_champion(settings: Settings) -> None:
     from inference.registry import bootstrap
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)
-    bootstrap.ensure_champion(settings, DEMO_MODEL)
+    bootstrap.ensure_champion(settings, folder)
 
 
 def _is_settled(given: Mapping[str, str] | None, digest: str) -> bool:

@@ -25,17 +25,36 @@ def test_a_swapped_model_is_closed_when_its_last_lease_ends() -> None:
     with models.lease() as first:
         with models.lease() as second:
             models.put(new)
+            models.put(a_model("3"))
             assert first is second is old
         assert closed(old) == 0
         with models.lease() as third:
-            assert third is new
+            assert third.version.version == "3"
     assert (closed(old), closed(new)) == (1, 0)
 
 
-def test_a_model_that_nobody_uses_is_closed_at_once() -> None:
-    old = a_model("1")
+def test_the_champion_before_this_one_stays_warm_for_a_rollback_and_the_one_before_it_is_closed() -> None:
+    first, second = a_model("1"), a_model("2")
+    models = ServedModels(first)
+    models.put(second)
+    assert closed(first) == 0
+    back = models.crown("1")
+    assert back is not None
+    assert (back.engine, closed(first), closed(second)) == (first.engine, 0, 0)
+    forth = models.crown("2")
+    assert forth is not None
+    assert (forth.engine, closed(first), closed(second)) == (second.engine, 0, 0)
+    models.put(a_model("3"))
+    assert (closed(first), closed(second)) == (1, 0)
+    assert models.crown("1") is None
+    models.close()
+    assert (closed(first), closed(second)) == (1, 1)
+
+
+def test_a_replaced_challenger_that_nobody_uses_is_closed_at_once() -> None:
+    old = a_model("1", role="challenger")
     models = ServedModels(old)
-    models.put(a_model("2"))
+    models.put(a_model("2", role="challenger"))
     assert closed(old) == 1
 
 
@@ -46,6 +65,7 @@ def test_a_lease_that_ends_in_an_error_ends_all_the_same() -> None:
     def batch() -> None:
         with models.lease():
             models.put(a_model("2"))
+            models.put(a_model("3"))
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
@@ -75,8 +95,10 @@ def test_a_crowned_challenger_keeps_its_engine_and_its_leases() -> None:
         assert crowned is not None
         assert (crowned.role, crowned.engine) == ("champion", challenger.engine)
         assert (leased.role, models.get("challenger")) == ("challenger", None)
-        assert closed(old) == 1
+        assert closed(old) == 0
         models.put(a_model("3"))
+        assert (closed(old), closed(challenger)) == (1, 0)
+        models.put(a_model("4"))
         assert closed(challenger) == 0
     assert closed(challenger) == 1
 
