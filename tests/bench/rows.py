@@ -180,11 +180,12 @@ def rows_of_the_jdbc_sink(folder: Path, *, frames: int = 6_000) -> Iterator[Row]
         config = desired(settings)["predictions_to_postgres"]
         stop_connectors(settings, *SINKS)
         send_folder(settings, images, count=frames, cameras=6)
-        worker = Worker(settings, engine="fake", batch_size=32)
+        worker = Worker(settings, "tests.bench.detecting_worker", engine="fake", batch_size=32)
         worker.rate(frames, warm_up=1)
         worker.stop()
         KafkaConnectAdmin(settings.connect).put_config("predictions_to_postgres", config)
         rate = _rate(lambda: _count(settings, "predictions"), frames, warm_up=500)
+        assert _count(settings, "detections") == 6 * frames
     yield Row(name="JDBC sink, predictions", figure=f"{rate:.0f} rows/s", goal="none", detail=f"{frames} rows, once")
 
 
