@@ -144,7 +144,7 @@ class KafkaConnectAdmin:
         rebalance_patience_seconds: float = REBALANCE_PATIENCE_SECONDS,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._api = _client(settings).api
+        self._api = _Api(settings)
         self._patience_seconds = rebalance_patience_seconds
         self._sleep = sleep
 
@@ -255,13 +255,6 @@ class _Api(kafka_connect.API):  # type: ignore[misc]
             with error:
                 raise _AnsweredError(error.code, _words(error.read())) from None
         return json.loads(body) if body else {}
-
-
-def _client(settings: ConnectSettings) -> Any:
-    client = kafka_connect.KafkaConnect.__new__(kafka_connect.KafkaConnect)
-    client.api = _Api(settings)
-    client.connectors = kafka_connect.Connectors(client.api)
-    return client
 
 
 def _path(name: str) -> str:

@@ -27,10 +27,9 @@ from contracts.errors import Rejected, Transient
 from contracts.identifiers import milliseconds
 from contracts.records import RECORD_TYPES, Record
 from contracts.settings import Settings
-from contracts.topics import CONTRACT_TOPICS
+from contracts.topics import KEY_FIELDS
 from contracts.validity import violation
 
-_KEY_FIELDS: Final = {topic.name: topic.key_field for topic in CONTRACT_TOPICS}
 OBJECT_CONFLICT: Final = "object_conflict"  # the S3 sink's code
 _PATIENCE_SECONDS: Final = 60.0
 _FETCH_SECONDS: Final = 15.0
@@ -158,7 +157,7 @@ def prepare(
         )
     record = _edited(topic, codec, payload, edit)
     value = codec.encode(topic, record) if edit is not None else payload or b""  # refuses wrong types first
-    key = letter.key if edit is None else str(record[_KEY_FIELDS[topic] or ""]).encode()
+    key = letter.key if edit is None else str(record[KEY_FIELDS[topic]]).encode()
     broken = violation(topic, record, key=_decoded_key(key), broker_time_ms=milliseconds(now), retention=retention)
     if broken is not None:
         raise Rejected(f"it would be refused again, {broken}: correct it with --edit", code=broken.code)

@@ -35,7 +35,7 @@ class Topic:
 
     name: str
     partitions: int
-    key_field: str | None  # the record field that equals the key; None for dead letters
+    key_field: str = ""  # the record field that equals the key; dead letters have none
     compression: str = "producer"
     max_record_bytes: int = MAX_RECORD_BYTES
     retention: timedelta = timedelta(days=30)
@@ -58,6 +58,7 @@ PREDICTIONS: Final = Topic(name="predictions", partitions=6, key_field="frame_id
 SESSIONS: Final = Topic(name="sessions", partitions=1, key_field="session_id")
 
 CONTRACT_TOPICS: Final = (FRAMES, PREDICTIONS, SESSIONS)
+KEY_FIELDS: Final = {topic.name: topic.key_field for topic in CONTRACT_TOPICS}
 
 # Every consumer that can refuse a record; the connectors carry the names of their configurations.
 SINKS: Final = ("frames_to_s3", "frames_to_postgres", "predictions_to_postgres", "sessions_to_postgres")
@@ -76,7 +77,6 @@ DEAD_LETTERS: Final = tuple(
     Topic(
         name=dead_letters_topic(consumer),
         partitions=1,
-        key_field=None,
         max_record_bytes=MAX_DEAD_LETTER_BYTES,
         retention=timedelta(days=90) + DEAD_LETTER_MARGIN,
     )

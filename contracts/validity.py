@@ -24,13 +24,11 @@ from contracts.errors import Rejected
 from contracts.identifiers import CAMERA_ID, SHA256, TRACEPARENT, UUID, UUID7, from_milliseconds, milliseconds_of
 from contracts.object_keys import object_key
 from contracts.records import RECORD_TYPES
-from contracts.topics import MAX_IMAGE_BYTES
+from contracts.topics import KEY_FIELDS, MAX_IMAGE_BYTES
 
 RETENTION: Final = timedelta(days=90)
 CLOCK_SKEW: Final = timedelta(minutes=10)
 LAST_STORABLE_MS: Final = 253_402_300_799_999  # the end of the year 9999: what Python, Postgres and Java all hold
-
-_KEY_FIELDS: Final = {"frames": "camera_id", "predictions": "frame_id", "sessions": "session_id"}
 
 
 def _text(longest: int) -> re.Pattern[str]:
@@ -115,7 +113,7 @@ def violation(
 def _checks(
     topic: str, record: Mapping[str, Any], *, key: str | None, broker_time_ms: int, retention: timedelta
 ) -> Iterator[Violation]:
-    key_field = _KEY_FIELDS[topic]
+    key_field = KEY_FIELDS[topic]
     if key != record[key_field]:
         yield Violation(code="key_mismatch", detail=f"the record's key is not its {key_field}")
     yield from _unstorable(topic, record)

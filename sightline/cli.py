@@ -15,12 +15,14 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import sys
 from typing import Final
 
 import typer
 
 from contracts.errors import Misconfigured, PipelineError, Transient
+from sightline.stack.proxies import past_proxies
 
 COMMANDS: Final = (
     "stack",
@@ -51,6 +53,7 @@ def main() -> None:
     """Runs the command line. Our own errors end in one line and their exit code, never in a traceback."""
     # A broker that is away is told once, in our own words, not by each of the library's attempts.
     logging.getLogger("librdkafka").setLevel(logging.CRITICAL)
+    os.environ.update(past_proxies(os.environ))  # before any client is made: each reads it by itself
     try:
         app()
     except PipelineError as error:

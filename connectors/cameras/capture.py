@@ -109,10 +109,13 @@ class Capture:
             )
             self._retry(lambda: self._codec.prepare(FRAMES.name, SESSIONS.name), "the schema registry")
         self._pulse.start()
-        self._send_session(closed_at=None)
-        if not self._ledger.wait(lambda: self._ledger.is_settled, self._stop, self._give_up):
-            self._finished.set()
-            raise self._ledger.broken or _not_opened()
+        try:
+            self._send_session(closed_at=None)
+            if not self._ledger.wait(lambda: self._ledger.is_settled, self._stop, self._give_up):
+                raise self._ledger.broken or _not_opened()
+        except PipelineError:
+            self._finished.set()  # nobody closes what was never open
+            raise
         log.info("session_opened", session_id=self.session_id, camera_id=self._camera_id, source=self._source)
         return self.session_id
 

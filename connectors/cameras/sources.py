@@ -34,7 +34,9 @@ _STREAM: Final = re.compile(r"(rtsps?|https?)://", re.IGNORECASE)
 _ANY_URL: Final = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _DEVICE: Final = re.compile(r"(?:device:(\d{1,3})|(/dev/video\d{1,3}))")
 _SECRET_IN_PATH: Final = re.compile(
-    r"((?:user|login|pass|pwd|token|key|secret|auth)[a-z]*[=_:])[^/&;?_]*", re.IGNORECASE
+    # Up to the next field, for a password may hold an underscore: user=admin_password=a_b_channel=1.sdp
+    r"((?:user|login|pass|pwd|token|key|secret|auth)[a-z]*[=_:]).*?(?=_[a-z]+=|[/&;?]|$)",
+    re.IGNORECASE,
 )
 _HEADER_BYTES: Final = 64 * 1024
 
@@ -117,6 +119,9 @@ def without_secrets(url: str) -> str:
         return f"{url.split(':', 1)[0]}://…"
     if not parts.scheme or not parts.netloc:
         return url  # a device
+    if "@" in f"{parts.path}{parts.query}{parts.fragment}" and "@" not in parts.netloc:
+        # Most likely a password with a / ? or # in it: what looks like the host is its start.
+        return f"{parts.scheme}://…"
     path = _SECRET_IN_PATH.sub(r"\1***", parts.path)
     host = f"[{host}]" if ":" in host else host
     return f"{parts.scheme}://{host}{port}{path}"

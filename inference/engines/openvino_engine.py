@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -97,12 +98,16 @@ class OpenVinoEngine:
         """See Engine."""
         answers: list[Detections] = []
         running: list[tuple[Any, Image, Letterbox]] = []
-        for index, image in enumerate(images):
-            if len(running) == len(self._requests):  # full: the oldest request is the one to use next
-                answers.append(self._finish(*running.pop(0)))
-            request = self._requests[index % len(self._requests)]
-            running.append((request, image, self._start(request, image)))
-        answers.extend(self._finish(*one) for one in running)
+        try:
+            for index, image in enumerate(images):
+                if len(running) == len(self._requests):  # full: the oldest request is the one to use next
+                    answers.append(self._finish(*running.pop(0)))
+                request = self._requests[index % len(self._requests)]
+                running.append((request, image, self._start(request, image)))
+            answers.extend(self._finish(*one) for one in running)
+        except Exception:
+            self._cancel()  # a request left running is busy, and the next image, a good one, would fail for it
+            raise
         return answers
 
     def _start(self, request: Any, image: Image) -> Letterbox:
@@ -127,8 +132,13 @@ class OpenVinoEngine:
 
     def close(self) -> None:
         """See Engine."""
-        for request in self._requests:
-            request.cancel()
+        self._cancel()
         self._requests = []
         self._output = None
         self._compiled = None
+
+    def _cancel(self) -> None:
+        for request in self._requests:
+            request.cancel()
+            with suppress(RuntimeError):  # it tells that it was cancelled
+                request.wait()

@@ -26,6 +26,7 @@ from supervisor.xmlrpc import Faults, SupervisorTransport
 
 from contracts.errors import Transient
 from sightline.stack.home import Home, write_private
+from sightline.stack.proxies import past_proxies
 from sightline.stack.service import Service
 
 LAUNCH: Final = Path(__file__).with_name("launch.py")
@@ -81,12 +82,11 @@ class Supervisor:
         """
         log = self._home.log("supervisord")
         clean = {name: value for name, value in environment.items() if not name.startswith(_FOREIGN)}
-        local = "127.0.0.1,localhost"
         clean |= {
             MARK: str(self._home.folder),
             "SIGHTLINE_STACK__HOME": str(self._home.folder),
-            "NO_PROXY": local if not clean.get("NO_PROXY") else f"{clean['NO_PROXY']},{local}",
             "PYTHONUNBUFFERED": "1",
+            **past_proxies(clean),
         }
         with log.open("ab") as output:
             process = subprocess.Popen(

@@ -18,7 +18,7 @@ from contracts.topics import Topic
 @pytest.fixture
 def topic(stack: Settings) -> Iterator[Topic]:
     """A topic of this test's own, gone at its end."""
-    wanted = Topic(name=f"test-{uuid.uuid4()}", partitions=2, key_field=None, compression="uncompressed")
+    wanted = Topic(name=f"test-{uuid.uuid4()}", partitions=2, compression="uncompressed")
     yield wanted
     for answer in make_admin(stack).delete_topics([wanted.name], operation_timeout=15).values():
         answer.exception()
@@ -45,7 +45,7 @@ def test_a_changed_setting_is_put_back(stack: Settings, topic: Topic):
 
 def test_another_number_of_partitions_is_a_persons_business_and_nothing_is_changed(stack: Settings, topic: Topic):
     ensure_topics(stack, [topic])
-    other = Topic(name=f"test-{uuid.uuid4()}", partitions=1, key_field=None)
+    other = Topic(name=f"test-{uuid.uuid4()}", partitions=1)
     with pytest.raises(Misconfigured, match="has 2 partitions instead of 6"):
         ensure_topics(stack, [replace(topic, partitions=6), other])
     with pytest.raises(Misconfigured, match="has no topic"):

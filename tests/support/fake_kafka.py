@@ -87,7 +87,7 @@ class FakeMessage:
 
 
 class FakeConsumer:
-    """Hands out what was appended. Partitions are assigned with `assign_now` and `revoke_now`, as poll() would."""
+    """Hands out what was appended. Partitions come and go by `rebalance`, as in poll()."""
 
     def __init__(self) -> None:
         self.log: dict[int, list[FakeMessage]] = defaultdict(list)

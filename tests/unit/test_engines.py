@@ -91,6 +91,21 @@ def test_no_images_give_no_answers(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", REAL)
+def test_an_image_that_fails_spoils_no_later_one(kind: str) -> None:
+    good = golden_image(golden()["images"][0]["file"])
+    engine = engines.load(kind, MODEL, threads=2)
+    try:
+        (expected,) = engine.infer([good])
+        for _ in range(3):
+            with pytest.raises(Exception, match=r"\w"):
+                engine.infer([good, np.zeros((5, 5), np.uint8)])  # no colours
+            (found,) = engine.infer([good])
+            assert found.labels == expected.labels
+    finally:
+        engine.close()
+
+
+@pytest.mark.parametrize("kind", REAL)
 def test_process_ends_after_using_an_engine_in_a_thread(kind: str) -> None:
     code = (
         "import threading, numpy, pathlib, sys\n"

@@ -7,10 +7,12 @@ import time
 from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 
 from connectors.cameras import capture as module
 from connectors.cameras.capture import Capture
 from connectors.cameras.images import captured_image
+from contracts.errors import Misconfigured
 from contracts.records import Record
 from contracts.settings import CameraSettings, Settings
 from tests.support.fake_kafka import FakeProducer, a_codec
@@ -50,6 +52,18 @@ def an_open_session(producer: FakeProducer, give_up: threading.Event, monkeypatc
         capture.submit(captured_image(jpeg(), name="a.jpg"))
     eventually(lambda: capture.snapshot().acknowledged == 3, seconds=10, every=0.01)
     return capture
+
+
+def test_a_session_that_could_not_be_opened_leaves_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Refusing(FakeProducer):
+        def produce(self, *_: Any, **__: Any) -> None:
+            raise KafkaException(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED))
+
+    monkeypatch.setattr(module, "assert_topics", lambda *_, **__: None)
+    capture = Capture(Settings(), camera_id="refused", source="a test", producer=Refusing(), codec=a_codec())
+    with pytest.raises(Misconfigured):
+        capture.open()
+    eventually(lambda: "pulse-refused" not in {thread.name for thread in threading.enumerate()}, seconds=5, every=0.05)
 
 
 def test_what_was_acknowledged_before_a_person_gave_up_is_recorded(

@@ -174,6 +174,13 @@ def test_an_unknown_source_says_what_is_accepted(source, tmp_path, monkeypatch):
         ("rtsp://viewer:s3c@ret@10.0.0.7/line", "rtsp://10.0.0.7/line"),
         ("rtsp://viewer:s3cret@[fe80::1]:554/line", "rtsp://[fe80::1]:554/line"),
         ("rtsp://viewer:s3cret@host:port/line", "rtsp://…"),
+        (
+            "rtsp://10.0.0.7/user=admin_password=s3_cret1_channel=1_stream=0.sdp",
+            "rtsp://10.0.0.7/user=***_password=***_channel=1_stream=0.sdp",
+        ),
+        ("rtsp://viewer:12/s3cret@10.0.0.7/line", "rtsp://…"),
+        ("rtsp://viewer:12?s3cret@10.0.0.7/line", "rtsp://…"),
+        ("rtsp://viewer:12#s3cret@10.0.0.7/line", "rtsp://…"),
         ("device:0", "device:0"),
         ("/dev/video0", "/dev/video0"),
     ],

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, TopicPartition
 
 from contracts.errors import PipelineError, Transient
 from inference.domain.detections import Detections
@@ -21,7 +21,7 @@ from inference.serving.served_models import Role, ServedModel, ServedModels
 from inference.stream.intake import Intake
 from inference.stream.metrics import Metrics
 from inference.stream.outbox import Outbox
-from inference.stream.ready import ReadyFrames
+from inference.stream.ready import MAX_PIXEL_BYTES, ReadyFrames
 from inference.stream.stages import Stages
 from inference.stream.worker import Worker
 from tests.support.fake_kafka import FakeConsumer, FakeProducer, FakeRegistry, a_codec
@@ -59,6 +59,7 @@ class Running:
         batch_size: int = 4,
         models: ServedModels | None = None,
         role: Role = "champion",
+        pixel_bytes: int = MAX_PIXEL_BYTES,
     ) -> None:
         self.consumer, self.producer, self.registry = FakeConsumer(), FakeProducer(), FakeRegistry()
         self.codec, self.metrics = a_codec(), Metrics()
@@ -67,13 +68,13 @@ class Running:
         self.in_polling_thread: list[Callable[[], None]] = []
         codec = a_codec(self.registry)
         self.models = models or ServedModels(ServedModel(version=VERSION, engine=engine))
-        worker = Worker(
+        self.worker = worker = Worker(
             self.producer, in_flight_limit=limit, metrics=self.metrics, has_model=lambda: bool(self.models.get(role))
         )
         outbox = Outbox(
             self.producer, codec, finished=worker.finished, abandoned=abandoned, is_shadow=role == "challenger"
         )
-        ready = ReadyFrames(size=batch_size, age_seconds=0.01)
+        ready = ReadyFrames(size=batch_size, age_seconds=0.01, max_bytes=pixel_bytes)
         intake = Intake(
             codec, ready, outbox, self.metrics, retention=timedelta(days=90), max_pixels=100_000, decode_threads=2,
             needs_pixels=engine.needs_pixels, abandoned=abandoned,
@@ -315,6 +316,44 @@ def test_many_large_images_never_take_more_memory_than_reserved() -> None:
     assert not entered.wait(0.1)
     ready.release(1000)
     assert entered.wait(2)
+
+
+def test_no_more_is_decoded_ahead_than_the_memory_for_pixels_holds_and_scored_frames_give_theirs_back() -> None:
+    engine = Gate(is_open=False)
+    with Running(engine, batch_size=1, pixel_bytes=3 * 64 * 48 * 3) as running:
+        sent = [running.send(jpeg(64, 48)) for _ in range(20)]
+        eventually(lambda: decoded(running) == 3, seconds=10, every=0.02)
+        time.sleep(0.3)
+        assert decoded(running) == 3
+        engine.open.set()
+        eventually(lambda: len(running.predicted()) == len(sent), seconds=10, every=0.02)
+
+
+def decoded(running: Running) -> float | None:
+    return running.metrics.registry.get_sample_value("sightline_stream_stage_seconds_count", {"stage": "decode"})
+
+
+def test_a_commit_that_the_broker_refuses_is_made_again() -> None:
+    with Running(FakeEngine()) as running:
+        running.send()
+        eventually(lambda: running.consumer.committed == {0: 1}, seconds=10, every=0.02)
+        running.consumer.committed.clear()  # the broker has it not
+        offset = TopicPartition("frames", 0, 1)
+        refusal = KafkaError(KafkaError.COORDINATOR_NOT_AVAILABLE)
+        running.in_polling_thread.append(lambda: running.worker.on_commit(refusal, [offset]))
+        eventually(lambda: running.consumer.committed == {0: 1}, seconds=10, every=0.02)
+
+
+def test_a_partition_that_comes_while_the_worker_is_full_rests_like_the_others() -> None:
+    engine = Gate(is_open=False)
+    with Running(engine, limit=3 * len(jpeg())) as running:
+        running.in_polling_thread.append(lambda: running.consumer.rebalance("on_revoke", [1]))
+        for _ in range(20):
+            running.send()
+        eventually(lambda: 0 in running.consumer.paused, seconds=10, every=0.02)
+        running.in_polling_thread.append(lambda: running.consumer.rebalance("on_assign", [1]))
+        eventually(lambda: running.consumer.paused >= {0, 1}, seconds=10, every=0.02)
+        engine.open.set()
 
 
 def test_frames_of_different_sizes_are_scored_together() -> None:
