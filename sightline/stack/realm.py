@@ -147,7 +147,7 @@ class _Realm:
         name = wanted["clientId"]
         found = self._admin.get(f"{self._base}/clients", clientId=name)
         if not found:
-            self._admin.post(f"{self._base}/clients", {**wanted, "defaultClientScopes": scopes})
+            self._admin.post(f"{self._base}/clients", {"defaultClientScopes": scopes, **wanted})
             self.changes.append(f"made the client {name}")
         elif differing := differences(wanted, found[0]):
             merged = {**found[0], **wanted, "attributes": {**found[0]["attributes"], **wanted.get("attributes", {})}}
