@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -101,6 +101,28 @@ def read(settings: Settings, consumers: Iterable[str] = CONSUMERS) -> Iterator[D
         # All ends are taken first: what a replay causes while this is read is not read.
         for name, (first, end) in {name: _bounds(consumer, name) for name in consumers}.items():
             yield from _between(consumer, name, first, end)
+    finally:
+        consumer.close()
+
+
+def newest(settings: Settings, before: Mapping[str, int | None], *, limit: int) -> Iterator[DeadLetter]:
+    """The newest dead letters of some consumers, oldest first each, at most `limit` of each.
+
+    Args:
+        settings: where the broker is.
+        before: the consumers, each with the offset before which to look; None: from the end.
+        limit: at most so many of each.
+
+    Raises:
+        Transient: the broker is away.
+        Misconfigured: a dead-letter topic does not exist.
+    """
+    consumer = make_consumer(settings, _GROUP)
+    try:
+        for name, bound in before.items():
+            first, end = _bounds(consumer, name)
+            end = end if bound is None else min(end, bound)
+            yield from _between(consumer, name, max(first, end - limit), end)
     finally:
         consumer.close()
 

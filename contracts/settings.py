@@ -3,6 +3,7 @@
     Settings
       kafka      registry   connect    s3         postgres   mlflow      where the neighbours are
       stream     serving    api        cameras    retention  watchdog   log     how our own services behave
+      reviews                                                            how frames are reviewed
       auth       login                                                   who may do what; who we are when we ask
       stack                                                              the local stack: home, ports
 
@@ -124,12 +125,14 @@ class StreamSettings(_Section):
     role: Literal["champion", "challenger"] = "champion"  # challenger: in the shadow, in a consumer group of its own
     group: str = "stream-champion"
     challenger_group: str = "stream-challenger"
-    engine: Literal["openvino", "onnxruntime", "fake"] = "openvino"
+    engine: Literal[
+        "openvino", "openvino-int8", "onnxruntime", "onnxruntime-cuda", "onnxruntime-cuda-or-cpu", "fake"
+    ] = "openvino"
     model_folder: Path | None = (
         None  # serve this folder's model rather than the registry's champion (tests, benchmarks)
     )
-    batch_size: Annotated[int, Field(ge=1, le=256)] = 8
-    batch_age_ms: Annotated[int, Field(ge=0, le=10_000)] = 50  # the longest a frame waits for its batch to fill
+    batch_size: Annotated[int, Field(ge=0, le=256)] = 8  # 0 = measured for each model when it is loaded
+    batch_age_ms: Annotated[int, Field(ge=0, le=10_000)] = 50  # the longest a frame waits for a batch of a given size
     decode_threads: Annotated[int, Field(ge=1, le=64)] = 2
     engine_threads: Annotated[int, Field(ge=0)] = 0  # 0 = the engine's own choice
     queued_megabytes: Annotated[int, Field(ge=1)] = 64  # frames fetched ahead of inference
@@ -155,15 +158,25 @@ class ApiSettings(_Section):
     port: Port = 19060
     metrics_port: Port | None = None  # reserved for a scraper that must not see the API
     processes: Annotated[int, Field(ge=0, le=64)] = 0  # 0 = one per core that it may use
-    engine: Literal["openvino", "onnxruntime", "fake"] = "openvino"
+    engine: Literal["openvino", "openvino-int8", "onnxruntime", "fake"] = "openvino"
     model_folder: Path | None = None  # serve this folder's model (benchmarks)
     queued_requests: Annotated[int, Field(ge=1)] = 8  # waiting or running inferences per process; more: 503
     max_body_bytes: Annotated[int, Field(ge=1)] = 16 * 1024 * 1024
     max_pixels: Annotated[int, Field(ge=1)] = 50_000_000
+    read_seconds: Annotated[float, Field(gt=0)] = 10.0  # the longest a client may take to send a request: then 408
     request_seconds: Annotated[float, Field(gt=0)] = 10.0  # the longest a request may wait for its answer: then 503
     drain_seconds: Annotated[float, Field(gt=0)] = 8.0  # after SIGTERM
     ticket_seconds: Annotated[int, Field(ge=1)] = 60
     ticket_key: SecretStr = SecretStr("")  # signs image tickets; empty: one per process start
+
+
+class ReviewSettings(_Section):
+    """How frames are reviewed."""
+
+    labels: tuple[str, ...] = ()  # that a person may give beside the champion's classes
+    claim_seconds: Annotated[int, Field(ge=1)] = 600  # how long a frame is kept for who claimed it
+    threshold: Annotated[float, Field(ge=0, le=1)] = 0.25  # the confidence near which a box is in doubt
+    candidates: Annotated[int, Field(ge=1, le=10_000)] = 500  # of the newest frames, so many are ordered by usefulness
 
 
 class AuthSettings(_Section):
@@ -232,6 +245,7 @@ class StackSettings(_Section):
     profile: Literal["core", "full"] = "core"  # full: with Keycloak, the API, the shadow, MLflow behind a login
     port_base: Annotated[int, Field(ge=1024, le=65000)] = 19000  # every port is this plus its offset (stack/ports.py)
     ports: dict[str, Port] = {}  # overrides by service: SIGHTLINE_STACK__PORTS='{"kafka": 29092}'
+    first_model: Path | None = None  # a delivered model's folder: who is champion first; None: the demo model
     stream_workers: Annotated[int, Field(ge=1, le=6)] = 1  # processes of the stream worker; frames has six partitions
     cache: Path = Path("~/.cache/sightline")  # binaries, shared by all clones
 
@@ -257,6 +271,7 @@ class Settings(BaseSettings):
     stream: StreamSettings = StreamSettings()
     serving: ServingSettings = ServingSettings()
     api: ApiSettings = ApiSettings()
+    reviews: ReviewSettings = ReviewSettings()
     auth: AuthSettings = AuthSettings()
     login: LoginSettings = LoginSettings()
     cameras: CameraSettings = CameraSettings()

@@ -4,9 +4,11 @@
     sightline send SOURCE --camera ID       a camera
     sightline audit · trace FRAME_ID        where is every frame, where is this one
     sightline connectors · contracts · dead-letters
+    sightline model ...                     train, deliver, judge, promote, roll back
     sightline login · logout · token · auth doctor
 
-Exit codes: 0 done · 1 the answer is no · 2 wrong usage · 65 bad data · 75 try again · 78 misconfigured.
+Exit codes: 0 done · 1 the answer is no · 2 wrong usage · 65 bad data · 75 try again · 78 misconfigured ·
+99 the gate says hold.
 """
 
 from __future__ import annotations
@@ -20,7 +22,18 @@ import typer
 
 from contracts.errors import Misconfigured, PipelineError, Transient
 
-COMMANDS: Final = ("stack", "demo", "send", "audit", "trace", "connectors", "contracts", "dead_letters", "login")
+COMMANDS: Final = (
+    "stack",
+    "demo",
+    "send",
+    "audit",
+    "trace",
+    "connectors",
+    "contracts",
+    "dead_letters",
+    "model",
+    "login",
+)
 
 app = typer.Typer(
     name="sightline",

@@ -126,6 +126,10 @@ class Capture:
             Transient: `give_up` was set while it waited; this image is not part of the session.
             PipelineError: the broker refused a record for good; the session takes no more.
         """
+        return self.submit_numbered(image, on_acknowledged=on_acknowledged)[0]
+
+    def submit_numbered(self, image: CapturedImage, *, on_acknowledged: Acknowledged | None = None) -> tuple[str, int]:
+        """As `submit`; the frame_id and the sequence."""
         with self._order:
             frame = make_frame(
                 image,
@@ -145,7 +149,7 @@ class Capture:
                     _call(on_acknowledged, frame_id, reason)
 
             self._produce(FRAMES.name, self._camera_id, payload, delivered, is_frame=True)
-        return frame_id
+        return frame_id, sequence
 
     def reject(self, image: RejectedImage) -> None:
         """Notes an image that was refused at the camera."""

@@ -1,4 +1,5 @@
-"""The contracts for dataframes: pandera models of the topics' tables. The only place in contracts with dataframes.
+"""The contracts for dataframes: pandera models of the topics' tables, and of a model's evaluation. The only place in
+contracts with dataframes.
 
     rows ──dataframe("frames", rows)──► DataFrame ──Frames.validate(df, lazy=True)──► the same, or SchemaErrors
 
@@ -8,8 +9,9 @@ without its image and its broker time can: the shared vectors are run through bo
 
 from contracts.checks.dataframes import dataframe
 from contracts.checks.detections import Detections
+from contracts.checks.evaluations import Evaluations, validated_evaluation
 from contracts.checks.frames import Frames
 from contracts.checks.predictions import Predictions
 from contracts.checks.sessions import Sessions
 
-__all__ = ["Detections", "Frames", "Predictions", "Sessions", "dataframe"]
+__all__ = ["Detections", "Evaluations", "Frames", "Predictions", "Sessions", "dataframe", "validated_evaluation"]

@@ -5,15 +5,19 @@ create_app(parts) ──► FastAPI, every route with its role, every error prob
 
 from __future__ import annotations
 
-from fastapi import Depends, FastAPI
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
-from inference.api import permissions, problems
-from inference.api.authorise import authorise
+from fastapi import FastAPI
+
+from inference.api import guard, openapi, problems
+from inference.api.edge import Edge
 from inference.api.parts import Parts
 from inference.api.routes import (
     cameras,
     dead_letters,
     detections,
+    docs,
     frames,
     health,
     images,
@@ -21,6 +25,7 @@ from inference.api.routes import (
     models,
     pipeline,
     reviews,
+    stored_frames,
 )
 
 
@@ -30,18 +35,40 @@ def create_app(parts: Parts) -> FastAPI:
     Raises:
         Misconfigured: a route has no role.
     """
-    auth = parts.settings.auth
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        await parts.start()
+        yield
+        await parts.close()
+
     app = FastAPI(
         title="Sightline",
         summary="Images in, boxes out; what was stored, read back; people's reviews and decisions.",
         version="1",
-        dependencies=[Depends(authorise)],
+        docs_url=None,  # routes/docs.py, from files of our own
         redoc_url=None,
-        swagger_ui_init_oauth={"clientId": auth.browser_client, "usePkceWithAuthorizationCodeGrant": True},
+        lifespan=lifespan,
     )
     app.state.parts = parts
-    for module in (detections, frames, images, cameras, reviews, labels, models, pipeline, dead_letters, health):
+    for module in (
+        detections,
+        frames,
+        stored_frames,
+        images,
+        cameras,
+        reviews,
+        labels,
+        models,
+        pipeline,
+        dead_letters,
+        health,
+        docs,
+    ):
         app.include_router(module.router)
+    api = parts.settings.api
+    app.add_middleware(Edge, metrics=parts.metrics, body_bytes=api.max_body_bytes, read_seconds=api.read_seconds)
     problems.install(app)
-    permissions.refuse_unlisted(app)
+    openapi.install(app, parts.settings.auth)
+    guard.refuse_unlisted(app)
     return app

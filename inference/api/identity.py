@@ -19,6 +19,10 @@ class Identity:
 class TokenVerifier(Protocol):
     """Says whose token it is; knows nothing of routes."""
 
+    def remembered(self, token: str) -> Identity | None:
+        """The bearer of a token that was verified before and still counts; never waits for anything."""
+        ...
+
     def verify(self, token: str) -> Identity:
         """The token's bearer.
 

@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any, Final
 
+from fastapi import Request
+
+from contracts.errors import Transient
 from contracts.settings import Settings
+from inference.api.detector import Detector
 from inference.api.identity import TokenVerifier
+from inference.api.images import Bodies
+from inference.api.ingest import Ingest
+from inference.api.metrics import Metrics
+from inference.api.recent import Recent
+from inference.api.reconciler import Reconciler
+from inference.api.serving import FollowedModels
+from inference.api.stores import Stores
+from inference.api.tickets import Tickets
+from inference.api.tokens import Verifier
+from inference.engines import read_spec
+from inference.persistence.objects import FrameStore
+from inference.persistence.pool import Database
+from inference.registry.catalogue import Catalogue
+from inference.serving.follow import Follower
 
-if TYPE_CHECKING:
-    from inference.api.detector import Detector
-    from inference.api.ingest import Ingest
-    from inference.persistence.objects import FrameStore
-    from inference.persistence.pool import Database
+_LAST_ACKNOWLEDGEMENTS_SECONDS: Final = 1.0  # after the requests are answered: what cameras still owe the broker
+_ENGINE_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,3 +44,67 @@ class Parts:
     frames: FrameStore  # the images
     detector: Detector  # a bounded queue in front of the champion
     ingest: Ingest  # frames by HTTP into the topic
+    metrics: Metrics
+    stores: Stores  # whether they answer, for /readyz
+    tickets: Tickets  # links to images for browsers
+    classes: Callable[[], Sequence[str]]  # the champion's, in its model's order; Transient while none is loaded
+    reconciler: Reconciler | None = None  # where the ledger is followed
+    catalogue: Catalogue = field(default_factory=Catalogue)  # what MLflow said last of all versions
+    bodies: Bodies = field(default_factory=Bodies)  # bounds the memory of bodies being read
+    recent: Recent[Any] = field(default_factory=lambda: Recent(2.0))  # how the pipeline is: many askers ask once
+    auditing: Lock = field(default_factory=Lock)  # held while an audit is made: one at a time
+    draining: threading.Event = field(default_factory=threading.Event)  # told to end: no longer ready
+
+    async def start(self) -> None:
+        """On the running loop, before the first request."""
+        self.detector.start()
+        self.ingest.start()
+        if self.reconciler is not None:
+            self.reconciler.start()
+
+    async def close(self) -> None:
+        """After the last request."""
+        await self.ingest.close(within_seconds=_LAST_ACKNOWLEDGEMENTS_SECONDS)
+        await asyncio.to_thread(self.detector.close, within_seconds=_ENGINE_SECONDS)
+        self.database.close()
+
+
+def make_parts(settings: Settings) -> Parts:
+    """All of them, for one process. Nothing is asked or loaded yet.
+
+    Raises:
+        Misconfigured: a part cannot be made with these settings.
+    """
+    metrics, draining, api = Metrics(), threading.Event(), settings.api
+    follower = Follower(
+        settings, kind="api", engine_kind=api.engine, threads=1, model_folder=api.model_folder,
+        registry=metrics.registry, stopping=draining,
+    )  # fmt: skip
+    return Parts(
+        settings=settings,
+        tokens=Verifier(settings.auth),
+        database=Database(settings),
+        frames=FrameStore(settings.s3),
+        detector=Detector(api, FollowedModels(follower), metrics),
+        ingest=Ingest(settings, metrics),
+        metrics=metrics,
+        stores=Stores(settings),
+        tickets=Tickets(api),
+        classes=lambda: _classes(follower),
+        reconciler=Reconciler(settings) if settings.serving.follows_ledger else None,
+        draining=draining,
+    )
+
+
+def _classes(follower: Follower) -> Sequence[str]:
+    champion = follower.current
+    if champion is None:
+        raise Transient("no champion is loaded yet, so its classes are not known: /readyz says when it is")
+    folder = champion.version.folder
+    return () if folder is None else read_spec(folder).classes
+
+
+def parts_of(request: Request) -> Parts:
+    """For routes, as `Depends(parts_of)`."""
+    parts: Parts = request.app.state.parts
+    return parts

@@ -51,6 +51,14 @@ class Problem(Exception):  # noqa: N818 - the field's own word
         self.headers = dict(headers or {})
 
 
+class BodyProblem(HTTPException):
+    """A Problem that arises while a body is read: FastAPI lets nothing but its own kind of exception through there."""
+
+    def __init__(self, status: int, code: str, detail: str) -> None:
+        super().__init__(status, detail)
+        self.code = code
+
+
 def not_found(what: str) -> Problem:
     """404: there is no such thing."""
     return Problem(404, "not_found", f"there is no {what}")
@@ -111,7 +119,8 @@ async def _of_validation(_request: Request, error: RequestValidationError) -> JS
 
 
 async def _of_http(_request: Request, error: HTTPException) -> JSONResponse:
-    code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
+    phrase = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
+    code = error.code if isinstance(error, BodyProblem) else phrase
     detail = str(error.detail)
     return response(error.status_code, code, detail, headers=error.headers)
 

@@ -35,6 +35,7 @@ ALGORITHM: Final = "RS256"  # Keycloak's default; named here and never taken fro
 _REQUIRED: Final = ("exp", "iat", "iss", "aud", "sub", "azp")
 _ACCESS_TOKEN: Final = "Bearer"  # noqa: S105 - the claim `typ` of Keycloak's access tokens; ID, Refresh, Offline are others
 _FETCH_SECONDS: Final = 5.0
+_PATIENCE_SECONDS: Final = 1.0  # between two tries while none succeeds
 _MOST_REMEMBERED: Final = 4096
 _LONGEST_TOKEN: Final = 16 * 1024
 
@@ -62,16 +63,21 @@ class Verifier:
         *,
         fetch: Callable[[str], Mapping[str, Any]] | None = None,
         clock: Callable[[], float] = time.time,
+        ticks: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
-        self._keys = _Keys(settings, fetch or _fetch)
+        self._keys = _Keys(settings, fetch or _fetch, ticks)
         self._clock = clock
         self._remembered: OrderedDict[bytes, tuple[float, str, Identity]] = OrderedDict()
         self._lock = threading.Lock()
 
+    def remembered(self, token: str) -> Identity | None:
+        """See TokenVerifier."""
+        return self._recall(_digest(token))
+
     def verify(self, token: str) -> Identity:
         """See TokenVerifier."""
-        digest = hashlib.sha256(token.encode(errors="replace")).digest()
+        digest = _digest(token)
         if (known := self._recall(digest)) is not None:
             return known
         if len(token) > _LONGEST_TOKEN:
@@ -120,9 +126,12 @@ class Verifier:
 class _Keys:
     """The realm's public keys, kept for a while, fetched at most once per cooldown for an id that is unknown."""
 
-    def __init__(self, settings: AuthSettings, fetch: Callable[[str], Mapping[str, Any]]) -> None:
+    def __init__(
+        self, settings: AuthSettings, fetch: Callable[[str], Mapping[str, Any]], ticks: Callable[[], float]
+    ) -> None:
         self._settings = settings
         self._fetch = fetch
+        self._ticks = ticks
         self._keys: dict[str, PyJWK] = {}
         self._fetched_at = -float("inf")
         self._tried_at = -float("inf")
@@ -130,7 +139,7 @@ class _Keys:
 
     def is_trusted(self, key_id: str) -> bool:
         """Whether a key that verified a token once still counts. Asked for each request: no fetch unless one is due."""
-        if time.monotonic() - self._fetched_at < self._settings.keys_seconds:
+        if self._ticks() - self._fetched_at < self._settings.keys_seconds:
             return key_id in self._keys
         return False  # kept too long: the token is verified anew, by keys fetched anew
 
@@ -142,7 +151,7 @@ class _Keys:
             Transient: the keys cannot be fetched and none is known that is young enough.
         """
         with self._lock:
-            now = time.monotonic()
+            now = self._ticks()
             is_stale = now - self._fetched_at >= self._settings.keys_seconds
             may_ask = now - self._tried_at >= self._settings.cooldown_seconds or self._fetched_at == -float("inf")
             if is_stale or (key_id not in self._keys and may_ask):
@@ -153,6 +162,8 @@ class _Keys:
         return found
 
     def _refresh(self, now: float) -> None:
+        if now - self._tried_at < _PATIENCE_SECONDS:
+            raise self._away("asked a moment ago")  # a Keycloak that does not answer must not hold up every request
         self._tried_at = now
         try:
             keys = PyJWKSet.from_dict(dict(self._fetch(self._settings.jwks_url))).keys
@@ -160,13 +171,21 @@ class _Keys:
             if now - self._fetched_at < self._settings.keys_seconds:
                 _log.warning("keys_not_fetched", reason=type(error).__name__, next="going on with those that are known")
                 return
-            raise Transient(
-                f"Keycloak's keys cannot be fetched ({type(error).__name__}), so no token can be checked: "
-                "`sightline status` says whether it runs"
-            ) from error
+            raise self._away(type(error).__name__) from error
         usable = (key for key in keys if key.key_id and key.key_type == "RSA" and key.public_key_use in {None, "sig"})
         self._keys = {str(key.key_id): key for key in usable}
         self._fetched_at = now
+
+    @staticmethod
+    def _away(why: str) -> Transient:
+        return Transient(
+            f"Keycloak's keys cannot be fetched ({why}), so no token can be checked: `sightline status` says whether "
+            "it runs"
+        )
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode(errors="replace")).digest()
 
 
 def _fetch(url: str) -> Mapping[str, Any]:

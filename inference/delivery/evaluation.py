@@ -91,6 +91,21 @@ def iou_matrix(one: NDArray[np.float32], other: NDArray[np.float32]) -> Floats:
     return overlap
 
 
+def match(overlap: Floats, thresholds: Sequence[float] = THRESHOLDS) -> NDArray[np.bool_]:
+    """Which detections (rows, most confident first) find a true box (columns) of their own: [n, thresholds]."""
+    hit = np.zeros((len(overlap), len(thresholds)), bool)
+    if not overlap.size:
+        return hit
+    for index, threshold in enumerate(thresholds):
+        free = overlap.copy()
+        for row in range(len(free)):
+            best = int(free[row].argmax())
+            if free[row, best] >= threshold:
+                hit[row, index] = True
+                free[:, best] = -1
+    return hit
+
+
 def average_precision(is_hit: NDArray[np.bool_], labels: int) -> float:
     """Area under precision over recall.
 
@@ -128,7 +143,7 @@ def _figures(images: Sequence[tuple[Detections, Truth]], label: str, confidence:
         labels += int(theirs.sum())
         order = np.argsort(-found.confidences[mine], kind="stable")
         scores.append(found.confidences[mine][order].astype(np.float64))
-        hits.append(_match(iou_matrix(found.boxes[mine][order], truth.boxes[theirs])))
+        hits.append(match(iou_matrix(found.boxes[mine][order], truth.boxes[theirs])))
     score = np.concatenate(scores) if scores else np.empty(0)
     hit = np.concatenate(hits) if hits else np.empty((0, len(THRESHOLDS)), bool)
     order = np.argsort(-score, kind="stable")
@@ -144,21 +159,6 @@ def _figures(images: Sequence[tuple[Detections, Truth]], label: str, confidence:
         recall=float(hit[shown, 0].sum() / labels) if labels else float("nan"),
         ece=calibration_error(score[shown], hit[shown, 0]),
     )
-
-
-def _match(overlap: Floats) -> NDArray[np.bool_]:
-    """Which detections (rows, most confident first) find a true box (columns) of their own: [n, thresholds]."""
-    hit = np.zeros((len(overlap), len(THRESHOLDS)), bool)
-    if not overlap.size:
-        return hit
-    for index, threshold in enumerate(THRESHOLDS):
-        free = overlap.copy()
-        for row in range(len(free)):
-            best = int(free[row].argmax())
-            if free[row, best] >= threshold:
-                hit[row, index] = True
-                free[:, best] = -1
-    return hit
 
 
 def _mean(values: list[float]) -> float:

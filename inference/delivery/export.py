@@ -1,9 +1,14 @@
 """Turns a training checkpoint into a model folder: ONNX, its description, golden images, the card.
 
     python -m inference.delivery.export TRAINING --out inference/delivery/demo_model
+    python -m inference.delivery.export TRAINING --out DIR --name pcb-defects --labelled BOARDS
 
-    TRAINING/last.pt ─► averaged weights ─► model.onnx (raw head, dynamic shape) ─► run at 320 and 640, batch 1 and 4
-        ─► golden/ ─► evaluated on held-out boards ─► model.json, MODEL_CARD.md, LICENSE ─► moved into place
+    TRAINING/best.pt (else last.pt) ─► averaged weights ─► model.onnx (raw head, dynamic shape)
+        ─► run at 320 and 640, batch 1 and 4 ─► golden/ ─► evaluated on held-out boards
+        ─► model.json, training_manifest.json, MODEL_CARD.md, LICENSE ─► moved into place
+
+Classes, input size and confidence are the checkpoint's. Held-out boards are simulated ones or, with --labelled, the
+validation part of real ones; golden images are simulated ones always, so that they may be passed on.
 
 Runs in the `train` environment. The graph ends before non-maximum suppression: with it inside, a dynamic graph answers
 row 0 of a batch only. The licence notice that ultralytics writes into the file stays there.
@@ -28,12 +33,17 @@ import simplejpeg
 from rich.console import Console
 from rich.progress import track
 
-from connectors.cameras.boards import CLASSES, encode_jpeg, simulate_board
+from connectors.cameras.boards import encode_jpeg, simulate_board
 from inference.delivery.card import model_card
 from inference.delivery.dataset import GOLDEN_SEED, HELD_OUT_SEED
-from inference.delivery.evaluate import OnnxModel, evaluate_model, held_out_boards, table
-from inference.delivery.evaluation import Evaluation
-from inference.delivery.train import ARCHITECTURE, WIDTH, network, stay_offline
+from inference.delivery.evaluate import OnnxModel, held_out_boards, seen_by, table
+from inference.delivery.evaluation import Evaluation, Truth, evaluate
+from inference.delivery.labelled import labelled_images
+from inference.delivery.lineage import manifest_of
+from inference.delivery.paper_protocol import PaperFigures, evaluate_paper
+from inference.delivery.tables import TABLE_NAME, table_of, write_table
+from inference.engines.torch_engine import read_checkpoint, specification
+from inference.engines.torch_network import ARCHITECTURE, network, stay_offline
 
 FORMAT: Final = 1
 OPSET: Final = 18
@@ -48,44 +58,56 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("training", type=Path, help="the folder given to inference.delivery.train")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--boards", type=int, default=300, help="held-out boards to evaluate on")
+    parser.add_argument("--labelled", type=Path, help="evaluate on the validation part of these instead")
     parser.add_argument("--name", default="demo-boards")
     parser.add_argument("--note", default="", help="what the card should say about this training")
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args(arguments)
     stay_offline(given.training)
+    checkpoint = read_checkpoint(given.training)
     with tempfile.TemporaryDirectory(prefix="sightline-export-") as scratch:
         folder = Path(scratch)
-        training = write_onnx(given.training / "last.pt", folder)
-        description = describe(folder, name=given.name, training=training | {"note": given.note})
+        training = write_onnx(checkpoint, folder)
+        description = describe(folder, checkpoint["plan"], name=given.name, training=training | {"note": given.note})
         write_json(folder / "model.json", description)
-        check_onnx(folder / "model.onnx", classes=len(CLASSES))
+        check_onnx(folder / "model.onnx", classes=len(description["classes"]))
         model = OnnxModel(folder, threads=given.threads)
         write_golden(model, folder / "golden")
-        boards = track(held_out_boards(given.boards), "held-out boards", total=given.boards)
-        evaluation = evaluate_model(model, boards)
-        description["metrics"] = metrics(evaluation)
+        boards, source = held_out(given, model)
+        seen = seen_by(model, track(boards, "held-out boards"))
+        evaluation = evaluate(seen, model.spec.classes, confidence=model.spec.confidence)
+        paper = evaluate_paper(seen, model.spec.classes, confidence=model.spec.confidence)
+        description["metrics"] = metrics(evaluation, paper if given.labelled else None, source)
         write_json(folder / "model.json", description)
+        write_json(folder / "training_manifest.json", manifest_of(checkpoint["plan"]))
         (folder / "MODEL_CARD.md").write_text(model_card(description), encoding="utf-8")
         (folder / "LICENSE").write_text(ultralytics_licence(), encoding="utf-8")
+        write_table(folder / TABLE_NAME, table_of(evaluation))
         put_in_place(folder, given.out)
-    Console(width=100).print(table(evaluation, f"{given.name}: {given.boards} held-out boards, seed {HELD_OUT_SEED}"))
+    Console(width=100).print(table(evaluation, f"{given.name}: {len(boards)} held-out boards, {source}"))
     return 0
 
 
-def write_onnx(checkpoint: Path, folder: Path) -> dict[str, Any]:
+def held_out(given: argparse.Namespace, model: OnnxModel) -> tuple[list[tuple[bytes, Truth]], str]:
+    """The boards to evaluate on, and what they are."""
+    if given.labelled is None:
+        return list(held_out_boards(given.boards)), f"simulator seed {HELD_OUT_SEED}"
+    boards = list(labelled_images(given.labelled, classes=model.spec.classes, part="validation"))
+    return boards, f"validation part of {given.labelled.resolve().name}"
+
+
+def write_onnx(checkpoint: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Writes folder/model.onnx from the averaged weights. Returns how they were trained."""
-    import torch
     from ultralytics import YOLO
 
-    content = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    plan = {"width": WIDTH} | content["plan"]
-    model = network(plan["width"])
-    model.load_state_dict(content["average"])
+    plan = checkpoint["plan"]
+    model = network(plan["width"], plan["classes"])
+    model.load_state_dict(checkpoint["average"])
     before = Path.cwd()
     os.chdir(folder)  # the exporter writes beside the weights, whose name it takes from the architecture
     try:
         yolo: Any = YOLO(ARCHITECTURE, task="detect")
-        model.args, model.task = {"imgsz": plan["side"], "data": "simulated boards"}, "detect"
+        model.args, model.task = {"imgsz": plan["side"], "data": plan["data"]}, "detect"
         yolo.model = model.eval()
         shape = {"imgsz": plan["side"], "dynamic": True, "opset": OPSET, "nms": False}
         made = Path(yolo.export(format="onnx", simplify=True, device="cpu", **shape))
@@ -97,36 +119,43 @@ def write_onnx(checkpoint: Path, folder: Path) -> dict[str, Any]:
         "width": plan["width"],
         "with": f"ultralytics {metadata.version('ultralytics')}, torch {metadata.version('torch').split('+')[0]}",
         "seed": plan["seed"],
+        "data": plan["data"],
+        "command": plan["command"],
         "boards": plan["boards"],
         "batch": plan["batch"],
-        "steps": content["step"],
-        "epochs": round(content["step"] * plan["batch"] / plan["boards"], 1),
-        "minutes": round(content["seconds"] / 60, 1),
+        "steps": checkpoint["step"],
+        "epochs": round(checkpoint["step"] * plan["batch"] / plan["boards"], 1),
+        "minutes": round(checkpoint["seconds"] / 60, 1),
     }
 
 
-def describe(folder: Path, *, name: str, training: dict[str, Any]) -> dict[str, Any]:
+def describe(folder: Path, plan: dict[str, Any], *, name: str, training: dict[str, Any]) -> dict[str, Any]:
     """What a consumer of the model must know, as model.json says it."""
+    spec = specification(plan)
     return {
         "format": FORMAT,
         "name": name,
         "file": "model.onnx",
         "sha256": hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest(),
-        "classes": list(CLASSES),
+        "classes": list(spec.classes),
         "input": {
-            "name": "images",
-            "width": 320,
-            "height": 320,
-            "dynamic": True,
-            "layout": "NCHW",
+            "name": spec.input.name,
+            "width": spec.input.width,
+            "height": spec.input.height,
+            "dynamic": spec.input.dynamic,
+            "layout": spec.input.layout,
             "dtype": "float32",
-            "colour": "RGB",
-            "scale": 1 / 255,
-            "pad": 114,
+            "colour": spec.input.colour,
+            "scale": spec.input.scale,
+            "pad": spec.input.pad,
         },
-        "output": {"name": "output0", "kind": "yolo-raw"},
-        "postprocess": {"confidence": 0.25, "iou": 0.5, "max_detections": 300},
-        "licence": "AGPL-3.0",
+        "output": {"name": spec.output_name, "kind": spec.output},
+        "postprocess": {
+            "confidence": round(spec.confidence, 4),
+            "iou": spec.iou,
+            "max_detections": spec.max_detections,
+        },
+        "licence": spec.licence,
         "trained": training,
     }
 
@@ -190,11 +219,21 @@ def write_golden(model: OnnxModel, folder: Path) -> None:
     write_json(folder / "golden.json", {"format": FORMAT, "engine": engine, "tolerance": tolerance, "images": images})
 
 
-def metrics(evaluation: Evaluation) -> dict[str, Any]:
+def metrics(evaluation: Evaluation, paper: PaperFigures | None, source: str) -> dict[str, Any]:
     """The held-out figures as model.json carries them; a figure that is not a number becomes null."""
     rows = [asdict(row) for row in (*evaluation.classes, evaluation.overall)]
     plain = [{key: _plain(value) for key, value in row.items()} for row in rows]
-    return {"boards": evaluation.images, "seed": HELD_OUT_SEED, "table": plain}
+    figures: dict[str, Any] = {"boards": evaluation.images, "on": source, "table": plain}
+    if paper:
+        figures["paper"] = {
+            "map": _plain(paper.mean_ap),
+            "f_score": _plain(paper.f_score),
+            "precision": _plain(paper.precision),
+            "recall": _plain(paper.recall),
+            "confidence": _plain(paper.confidence),
+            "ap": {label: _plain(value) for label, value in paper.ap.items()},
+        }
+    return figures
 
 
 def _plain(value: str | float) -> str | float | None:

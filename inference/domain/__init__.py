@@ -4,4 +4,6 @@
 
 model_spec    how one model wants its input and what it answers
 microbatch    when a batch is full or old enough
+batching      which size of a batch is worth its wait
+agreement     how far two models agree on the same frames
 """

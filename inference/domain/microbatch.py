@@ -25,6 +25,11 @@ class MicroBatch(Generic[T]):
     def __len__(self) -> int:
         return len(self._waiting)
 
+    def plan(self, *, size: int, age_seconds: float) -> None:
+        """Changes when a batch is due, from now on; what waits stays, in order."""
+        self._size = size
+        self._age_seconds = age_seconds
+
     def add(self, items: Iterable[T]) -> None:
         """Appends items that arrived together."""
         now = self._clock()

@@ -10,7 +10,12 @@ from inference.domain.detections import NOTHING, Detections
 from inference.domain.letterbox import Image
 
 
-def load(_folder: Path | None, *, threads: int) -> FakeEngine:  # noqa: ARG001 - every engine is loaded alike
+def load(
+    _folder: Path | None,
+    *,
+    threads: int,  # noqa: ARG001 - every engine is loaded alike
+    confidence: float | None,  # noqa: ARG001
+) -> FakeEngine:
     """See inference.engines.load."""
     return FakeEngine()
 

@@ -28,19 +28,25 @@ from inference.engines import read_spec
 _MOST_STREAMS: Final = 8
 
 
-def load(folder: Path, *, threads: int) -> OpenVinoEngine:
+def load(folder: Path, *, threads: int, confidence: float | None) -> OpenVinoEngine:
     """See inference.engines.load."""
-    spec = read_spec(folder)
+    spec = read_spec(folder, confidence=confidence)
     threads = threads or len(os.sched_getaffinity(0))
-    streams = min(threads, _MOST_STREAMS)
+    streams = streams_for(threads)
     try:
-        compiled = _compile(folder / MODEL_FILE_NAME, spec, threads=threads, streams=streams)
+        compiled = compiled_model(folder / MODEL_FILE_NAME, spec, threads=threads, streams=streams)
     except RuntimeError as error:  # OpenVINO raises nothing else
         raise Misconfigured(f"OpenVINO cannot run {folder.name}/{MODEL_FILE_NAME}: {error}") from error
     return OpenVinoEngine(compiled, spec, streams=streams)
 
 
-def _compile(path: Path, spec: ModelSpec, *, threads: int, streams: int) -> openvino.CompiledModel:
+def streams_for(threads: int) -> int:
+    """How many requests run at once on so many threads."""
+    return min(threads, _MOST_STREAMS)
+
+
+def compiled_model(path: Path, spec: ModelSpec, *, threads: int, streams: int) -> openvino.CompiledModel:
+    """The graph in a file with our processing in front of it."""
     core = openvino.Core()
     model = core.read_model(path)
     size = [spec.input.height, spec.input.width]

@@ -1,9 +1,14 @@
 """Where results lie: Postgres and the object store, and the two commands that account for every frame.
 
 schema     migrations and day partitions        database   one connection, errors translated
-objects    the frames bucket                    frames     what the tables say about frames
+objects    the frames bucket                    pool       a few connections for many threads
+frames     what the tables say about frames     cameras, sessions, statistics: about their senders and rates
+reviews    what people said, append-only        review_queue: who looks at which frame
+labels     what was said, as data sets          heartbeats which processes serve which model
+agreement  how far two versions agreed, out of their stored predictions
 audit      is every acknowledged frame accounted for?
 trace      one frame's whole life
+ledger     who is champion, since when    gate_verdicts   what the gate said of a version
 """
 
 from inference.persistence.database import connect

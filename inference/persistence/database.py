@@ -54,11 +54,16 @@ def connect(settings: Settings, *, autocommit: bool = False) -> Iterator[Connect
         yield connection
 
 
-def open_connection(settings: PostgresSettings, *, autocommit: bool = False) -> Connection:
-    """A connection that the caller closes; psycopg's own errors are not translated."""
-    connection = psycopg.connect(settings.conninfo, autocommit=autocommit, options="-c TimeZone=UTC")
-    connection.adapters.register_loader("timestamp", _UtcTimestampLoader)
+def open_connection(settings: PostgresSettings, *, autocommit: bool = False, **parameters: Any) -> Connection:
+    """A connection that the caller closes; psycopg's own errors are not translated. `parameters` are libpq's."""
+    connection = psycopg.connect(settings.conninfo, autocommit=autocommit, options="-c TimeZone=UTC", **parameters)
+    prepare(connection)
     return connection
+
+
+def prepare(connection: Connection) -> None:
+    """Has a new connection read times as ours: aware, in UTC."""
+    connection.adapters.register_loader("timestamp", _UtcTimestampLoader)
 
 
 @contextmanager

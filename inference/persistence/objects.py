@@ -2,6 +2,7 @@
 
 store = FrameStore(settings.s3)
 store.get(key)       the bytes, or Rejected(no_object)
+store.stream(key)    the bytes as they come, all or a range
 store.digest(key)    size and sha256 of the bytes, read in pieces, or None     what the audit compares
 store.head(key)      size and metadata, or None                               what a quick audit compares
 store.keys(prefix)   the keys below a prefix
@@ -29,6 +30,7 @@ from contracts.errors import Misconfigured, PipelineError, Rejected, Transient
 from contracts.settings import S3Settings, Settings
 
 if TYPE_CHECKING:
+    from botocore.response import StreamingBody
     from mypy_boto3_s3 import S3Client
 
 CONNECTIONS: Final = 16  # requests at a time of one store; use no more threads than this
@@ -84,6 +86,19 @@ def make_client(settings: S3Settings) -> S3Client:
     )
 
 
+class ObjectStream:
+    """The bytes of one object on their way. Iterated once; errors are translated."""
+
+    def __init__(self, body: StreamingBody, *, endpoint: str, size_bytes: int) -> None:
+        self._body = body
+        self._endpoint = endpoint
+        self.size_bytes = size_bytes  # of what comes
+
+    def __iter__(self) -> Iterator[bytes]:
+        with translated(self._endpoint), self._body:
+            yield from self._body.iter_chunks(_PIECE)
+
+
 class FrameStore:
     """The images of frames. Every call raises Transient or Misconfigured as the module says."""
 
@@ -106,6 +121,26 @@ class FrameStore:
                 if not _is_missing(error):
                     raise
                 raise Rejected(f"there is no object {key}: `sightline audit` says why", code="no_object") from error
+
+    def stream(self, key: str, byte_range: str | None = None) -> ObjectStream:
+        """An object's bytes as they come, or a range of them.
+
+        Args:
+            key: of the object.
+            byte_range: as in HTTP, such as bytes=0-99; it must lie inside the object.
+
+        Raises:
+            Rejected: there is no such object (no_object).
+        """
+        with translated(self._endpoint):
+            wanted = {"Bucket": self._bucket, "Key": key} | ({"Range": byte_range} if byte_range else {})
+            try:
+                answer = self._client.get_object(**wanted)  # type: ignore[arg-type]
+            except ClientError as error:
+                if not _is_missing(error):
+                    raise
+                raise Rejected(f"there is no object {key}: `sightline audit` says why", code="no_object") from error
+        return ObjectStream(answer["Body"], endpoint=self._endpoint, size_bytes=answer["ContentLength"])
 
     def digest(self, key: str) -> Digest | None:
         """Size and sha256 of an object's bytes; None when there is no such object."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
@@ -87,6 +87,14 @@ class Trace:
         """Whether anything knows the frame."""
         exists = self.object is not None and self.object.exists
         return bool(self.row or exists or self.predictions or self.conflicts or self.letters)
+
+    def as_document(self) -> dict[str, Any]:
+        """For a script or a client."""
+        return {
+            "is_known": self.is_known,
+            **asdict(self),
+            "timeline": [{"at": at, "event": event} for at, event in self.timeline()],
+        }
 
     def timeline(self) -> list[tuple[datetime, str]]:
         """What happened when, oldest first."""

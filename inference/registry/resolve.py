@@ -1,11 +1,12 @@
-"""From an alias to a model version whose files lie in the local cache.
+"""From an alias or a number to a model version whose files lie in the local cache.
 
-    alias ──MLflow──► version, digest ──cache or download──► verified folder ──► ModelVersion
+    alias ──MLflow──► number ──MLflow──► digest ──cache or download──► verified folder ──► ModelVersion
       └── MLflow away ──► the last one served from here, with a warning; none: Transient
 
 cache/
   <model>/<version>-<digest>/    model.onnx, model.json, ...; there only when whole and verified
-  <model>/<alias>.json           what the alias was when MLflow last answered
+  <model>/version-<n>.json       what MLflow last said of that version
+  <model>/<alias>.json           the version that served under the alias last
 """
 
 from __future__ import annotations
@@ -42,51 +43,98 @@ def resolve(settings: Settings, alias: str) -> ModelVersion:
         Transient: MLflow is away, or the cache cannot be written, and nothing is cached; no version has the alias yet.
         Misconfigured: the version's files are not what its digests say, or it has none.
     """
-    cache = settings.stream.cache_folder / quote(settings.mlflow.model_name, safe="")
+    cache = _cache(settings)
     client = connect(settings)
+    name = settings.mlflow.model_name
     try:
-        version = _from_mlflow(client, settings, alias, cache)
+        version = _from_mlflow(client, settings, _number_of(client, name, alias), cache)
     except NotFound as error:
         raise Transient(
-            f"no version of {settings.mlflow.model_name} has the alias {alias} yet; `sightline up` gives it to the "
-            "demo model"
+            f"no version of {name} has the alias {alias} yet; `sightline up` gives it to the demo model"
         ) from error
     except Transient as error:
         return _last_one(cache, alias, error)
-    _remember(cache, alias, version)
+    remember(settings, alias, version)
     return version
 
 
-def _from_mlflow(client: MlflowClient, settings: Settings, alias: str, cache: Path) -> ModelVersion:
-    name = settings.mlflow.model_name
+def resolve_version(settings: Settings, number: str) -> ModelVersion:
+    """The version of that number, its files verified and here; without MLflow as it was known here last.
+
+    Raises:
+        Transient: MLflow is away, or the cache cannot be written, and the version is not cached whole.
+        Misconfigured: MLflow has no such version, or its files are not what its digests say.
+    """
+    cache = _cache(settings)
+    try:
+        version = _from_mlflow(connect(settings), settings, number, cache)
+    except NotFound as error:
+        raise Misconfigured(
+            f"MLflow has no version {number} of {settings.mlflow.model_name}: deliver it again, or promote another"
+        ) from error
+    except Transient as error:
+        return _last_one(cache, _numbered(number), error)
+    _write(cache, _numbered(number), version)
+    return version
+
+
+def remember(settings: Settings, alias: str, version: ModelVersion) -> None:
+    """Writes down what serves under the alias, for a start while nobody can be asked."""
+    _write(_cache(settings), alias, version)
+
+
+def remembered(settings: Settings, alias: str) -> ModelVersion | None:
+    """What served under the alias last, with its files whole and here; None where there is no such thing."""
+    return _read(_cache(settings), alias)
+
+
+def _cache(settings: Settings) -> Path:
+    return settings.stream.cache_folder / quote(settings.mlflow.model_name, safe="")
+
+
+def _numbered(number: str) -> str:
+    return f"version-{number}"
+
+
+def _number_of(client: MlflowClient, name: str, alias: str) -> str:
     number = version_of_alias(client, name, alias)
     if number is None:
         raise NotFound(f"no version of {name} has the alias {alias}")
+    return number
+
+
+def _from_mlflow(client: MlflowClient, settings: Settings, number: str, cache: Path) -> ModelVersion:
+    name = settings.mlflow.model_name
     with translated(f"asking for version {number} of {name}"):
         found: Any = client.get_model_version(name, number)
     digest = found.tags.get(tags.DIGEST, "")
     if not SHA256.fullmatch(digest):
         raise Misconfigured(f"version {found.version} of {name} has no tag {tags.DIGEST}; deliver the model again")
-    folder = _folder(cache, str(found.version), digest)
     version = ModelVersion(
         name=name,
         version=str(found.version),
         digest=digest,
-        folder=folder,
+        folder=_folder(cache, str(found.version), digest),
         licence=found.tags.get(tags.LICENCE, UNKNOWN_LICENCE),
         spec_digest=found.tags.get(tags.SPEC_DIGEST, ""),
     )
     if not version.is_whole():
-        with translated(f"downloading version {found.version} of {name}"):
-            source = client.get_model_version_download_uri(name, found.version)
-        try:
-            _download(source, settings.mlflow.tracking_uri, folder, version)
-        except OSError as error:
-            raise Transient(
-                f"version {found.version} of {name} cannot be put into {cache} ({error.strerror or error}): make room "
-                "and let it be written, or set SIGHTLINE_STREAM__CACHE_FOLDER"
-            ) from error
+        _fetch(client, settings, version)
     return version
+
+
+def _fetch(client: MlflowClient, settings: Settings, version: ModelVersion) -> None:
+    folder = version.folder
+    assert folder is not None
+    with translated(f"downloading version {version.version} of {version.name}"):
+        source = client.get_model_version_download_uri(version.name, version.version)
+    try:
+        _download(source, settings.mlflow.tracking_uri, folder, version)
+    except OSError as error:
+        raise Transient(
+            f"version {version.version} of {version.name} cannot be put into {folder.parent} "
+            f"({error.strerror or error}): make room and let it be written, or set SIGHTLINE_STREAM__CACHE_FOLDER"
+        ) from error
 
 
 def _folder(cache: Path, number: str, digest: str) -> Path:
@@ -115,24 +163,25 @@ def _download(source: str, tracking_uri: str, folder: Path, version: ModelVersio
     _log.info("model_downloaded", folder=folder.name)
 
 
-def _remember(cache: Path, alias: str, version: ModelVersion) -> None:
-    """Writes down what the alias is now, for a start without MLflow. Where it cannot, it warns: the champion is known."""
-    content = {name: getattr(version, name) for name in ("name", "version", "digest", "spec_digest", "licence")}
+def _write(cache: Path, name: str, version: ModelVersion) -> None:
+    """Keeps what a version is under that name. Where it cannot, it warns: the version itself is known."""
+    content = {field: getattr(version, field) for field in ("name", "version", "digest", "spec_digest", "licence")}
     try:
         with tempfile.TemporaryDirectory(dir=cache, prefix=".alias-") as scratch:
             file = Path(scratch) / "alias.json"
             file.write_text(json.dumps(content), "utf-8")
-            file.replace(cache / f"{quote(alias, safe='')}.json")
+            file.replace(_file(cache, name))
     except OSError as error:
         _log.warning(
-            "champion_not_remembered", alias=alias, model_version=version.version, folder=str(cache),
+            "version_not_remembered", known_as=name, model_version=version.version, folder=str(cache),
             reason=f"{error.strerror or error}: make room and let it be written, or a start without MLflow has to wait",
         )  # fmt: skip
 
 
-def _last_one(cache: Path, alias: str, error: Transient) -> ModelVersion:
+def _read(cache: Path, name: str) -> ModelVersion | None:
+    """The version kept under that name, its files whole; else None."""
     try:
-        last = json.loads((cache / f"{quote(alias, safe='')}.json").read_text("utf-8"))
+        last = json.loads(_file(cache, name).read_text("utf-8"))
         version = ModelVersion(
             name=last["name"],
             version=last["version"],
@@ -142,8 +191,17 @@ def _last_one(cache: Path, alias: str, error: Transient) -> ModelVersion:
             spec_digest=last.get("spec_digest", ""),
         )
     except (OSError, ValueError, KeyError):
-        raise error from None
-    if not version.is_whole():
+        return None
+    return version if version.is_whole() else None
+
+
+def _file(cache: Path, name: str) -> Path:
+    return cache / f"{quote(name, safe='')}.json"
+
+
+def _last_one(cache: Path, name: str, error: Transient) -> ModelVersion:
+    version = _read(cache, name)
+    if version is None:
         raise error
-    _log.warning("champion_from_cache", model_version=version.version, alias=alias, reason=str(error))
+    _log.warning("version_from_cache", known_as=name, model_version=version.version, reason=str(error))
     return version

@@ -1,4 +1,4 @@
-"""Stream inference: the champion looks at every frame as it comes.
+"""Stream inference: the champion looks at every frame as it comes; beside it, in the shadow, the challenger.
 
     poll ─► intake ─► micro-batch ─► engine ─► outbox ─► confirmed ─► offsets
     (main)  (thread, pool)           (thread)            (main)       (main)
@@ -9,5 +9,5 @@ intake       bytes to records to pixels, bad ones to the dead letters
 ready        decoded frames waiting for their batch
 scoring      a batch to predictions
 outbox       predictions and dead letters to their topics, confirmed
-champion     which model serves
+(serving)    which model serves: inference.serving, swapped between two batches
 """

@@ -1,6 +1,9 @@
 """The stream worker's process: `python -m inference.stream`.
 
-settings ─► champion, schemas (waited for) ─► consumer, producer ─► Worker.run ─► drained ─► exit
+settings ─► model, schemas (waited for) ─► consumer, producer ─► Worker.run ─► drained ─► exit
+
+With SIGHTLINE_STREAM__ROLE=challenger it is the shadow: a consumer group of its own, no model to wait for, no dead
+letters; it rests while there is no challenger and never scores with the champion's version.
 
 Exit codes: 0 told to stop · 75 start again · 78 a person must change a setting.
 """
@@ -13,7 +16,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from connectors.kafka import make_consumer, make_producer
 from connectors.schema_registry import SchemaRegistry
@@ -22,7 +25,9 @@ from contracts import logs
 from contracts.errors import PipelineError, Transient
 from contracts.settings import Settings
 from contracts.topics import FRAMES, MAX_DEAD_LETTER_BYTES, PREDICTIONS
-from inference.stream.champion import Champion, load_champion
+from inference.domain.batching import UNMEASURED, BatchPlan
+from inference.serving.follow import Follower
+from inference.serving.served_models import ServedModel
 from inference.stream.intake import Intake
 from inference.stream.library_log import LIBRARY, Sparingly
 from inference.stream.metrics import Metrics
@@ -71,16 +76,18 @@ def run(settings: Settings, stopping: threading.Event) -> None:
     metrics = Metrics()
     server = metrics.serve(settings.stream.metrics_port) if settings.stream.metrics_port else None
     try:
-        champion = _wait_for("champion_awaited", lambda: load_champion(settings), stopping)
-        if champion is not None:
-            try:
+        follower = _follower(settings, metrics, stopping)
+        try:
+            follower.start()
+            # A shadow has nothing to wait for: it may be long until there is a challenger.
+            if follower.lead == "challenger" or follower.wait(stopping) is not None:
                 with SchemaRegistry(settings.registry) as registry:
                     # Before the first frame: with a registry that is none, every frame would look like a bad record.
                     codec = _wait_for("schemas_awaited", lambda: _prepared(Codec(registry)), stopping)
                     if codec is not None:
-                        _serve(settings, champion, codec, metrics, stopping)
-            finally:
-                champion.close()
+                        _serve(settings, follower, codec, metrics, stopping)
+        finally:
+            follower.close()
     finally:
         if server is not None:
             server.shutdown()
@@ -92,28 +99,36 @@ def _prepared(codec: Codec) -> Codec:
     return codec
 
 
-def _serve(settings: Settings, champion: Champion, codec: Codec, metrics: Metrics, stopping: threading.Event) -> None:
+def _follower(settings: Settings, metrics: Metrics, stopping: threading.Event) -> Follower:
+    stream = settings.stream
+    chosen = BatchPlan(size=stream.batch_size, age_seconds=stream.batch_age_ms / 1000) if stream.batch_size else None
+    return Follower(
+        settings,
+        kind="stream" if stream.role == "champion" else "shadow",
+        engine_kind=stream.engine,
+        threads=stream.engine_threads,
+        lead=stream.role,
+        model_folder=stream.model_folder,
+        plan=chosen,
+        registry=metrics.registry,
+        stopping=stopping,
+    )
+
+
+def _serve(settings: Settings, follower: Follower, codec: Codec, metrics: Metrics, stopping: threading.Event) -> None:
     """Wires the parts and runs them."""
     stream = settings.stream
-    model = champion.current
-    metrics.model_info.labels(model.version.name, model.version.version, model.version.digest, model.engine.name).set(1)
+    is_shadow = follower.lead == "challenger"
     # Half of what may be queued lies with the client, fetched ahead; the other half is in our hands.
     half = stream.queued_megabytes * _MEBIBYTE // 2
     abandoned = threading.Event()
     # A dead letter is the refused record and the reason: room for the largest.
     producer = make_producer(settings, **{"message.max.bytes": MAX_DEAD_LETTER_BYTES})
-    worker = Worker(producer, in_flight_limit=half, metrics=metrics)
-    consumer = make_consumer(
-        settings,
-        stream.group,
-        **{
-            "partition.assignment.strategy": "cooperative-sticky",
-            "queued.max.messages.kbytes": max(1, half // 1024),
-            "on_commit": worker.on_commit,
-        },
-    )
-    outbox = Outbox(producer, codec, finished=worker.finished, abandoned=abandoned)
-    ready = ReadyFrames(size=stream.batch_size, age_seconds=stream.batch_age_ms / 1000)
+    worker = Worker(producer, in_flight_limit=half, metrics=metrics, has_model=lambda: follower.current is not None)
+    consumer = _consumer(settings, worker, is_shadow=is_shadow, queued_kilobytes=half // 1024)
+    outbox = Outbox(producer, codec, finished=worker.finished, abandoned=abandoned, is_shadow=is_shadow)
+    model = follower.current
+    ready = ReadyFrames(size=UNMEASURED.size, age_seconds=UNMEASURED.age_seconds)
     intake = Intake(
         codec,
         ready,
@@ -122,10 +137,12 @@ def _serve(settings: Settings, champion: Champion, codec: Codec, metrics: Metric
         retention=settings.retention.period,
         max_pixels=stream.max_pixels,
         decode_threads=stream.decode_threads,
-        needs_pixels=model.engine.needs_pixels,
+        # Every version runs on the same kind of engine, so what holds for one holds for the next.
+        needs_pixels=model.engine.needs_pixels if model else True,
         abandoned=abandoned,
     )
-    stages = Stages(intake, ready, champion, outbox, metrics, abandoned=abandoned)
+    stages = Stages(intake, ready, follower.models, outbox, metrics, role=follower.lead, abandoned=abandoned)
+    follower.on_swap(lambda served: _swapped(served, ready, metrics))
     try:
         worker.run(consumer, stages, outbox, stopping=stopping)
     finally:
@@ -133,7 +150,30 @@ def _serve(settings: Settings, champion: Champion, codec: Codec, metrics: Metric
         consumer.close()
     if not is_idle:
         # An engine in the middle of a long inference cannot be interrupted; Python would wait for it at exit.
+        follower.close()
         _leave("the engine is still busy")
+
+
+def _consumer(settings: Settings, worker: Worker, *, is_shadow: bool, queued_kilobytes: int) -> Any:
+    stream = settings.stream
+    return make_consumer(
+        settings,
+        stream.challenger_group if is_shadow else stream.group,
+        **{
+            "auto.offset.reset": "latest" if is_shadow else "earliest",
+            "partition.assignment.strategy": "cooperative-sticky",
+            "queued.max.messages.kbytes": max(1, queued_kilobytes),
+            "on_commit": worker.on_commit,
+        },
+    )
+
+
+def _swapped(model: ServedModel | None, ready: ReadyFrames, metrics: Metrics) -> None:
+    metrics.model_info.clear()
+    if model is not None:
+        version = model.version
+        metrics.model_info.labels(version.name, version.version, version.digest, model.engine.name).set(1)
+        ready.plan(size=model.plan.size, age_seconds=model.plan.age_seconds)
 
 
 def _wait_for(event: str, load: Callable[[], T], stopping: threading.Event) -> T | None:

@@ -8,6 +8,7 @@ writer and need no lock.
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -82,11 +83,14 @@ class Outbox:
         *,
         finished: Callable[[Sequence[FrameInFlight]], None],
         abandoned: threading.Event,
+        is_shadow: bool = False,
     ) -> None:
         self._producer = producer
         self._codec = codec
         self._finished = finished
         self._abandoned = abandoned
+        self._is_shadow = is_shadow
+        self._skipped: queue.SimpleQueue[Sequence[FrameInFlight]] = queue.SimpleQueue()
         self.failure: PipelineError | None = None
 
     def send_predictions(self, frames: Sequence[FrameInFlight], predictions: Sequence[Record]) -> None:
@@ -101,12 +105,24 @@ class Outbox:
             value = self._codec.encode(PREDICTIONS.name, prediction)
             self._with_room(partial(self._produce, prediction["frame_id"], value, confirmation))
 
+    def skip(self, frames: Sequence[FrameInFlight]) -> None:
+        """Finishes frames that become nothing, in the next `settle`: a shadow owes none an answer."""
+        self._skipped.put(frames)
+
+    def settle(self) -> None:
+        """To be called by the polling thread, which alone may finish frames."""
+        while not self._skipped.empty():
+            self._finished(self._skipped.get())
+
     def send_dead_letter(self, frame: FrameInFlight, rejected: Rejected, *, stage: str) -> None:
         """Parks a record as it came, with the reason in its headers, the way Connect does.
 
         Raises:
             Stopping: the queue is full and the worker ends.
         """
+        if self._is_shadow:  # the champion parks it: once is enough
+            self.skip([frame])
+            return
         frame.is_begun = True
         message = frame.message
         reason = f"{rejected.code}: {rejected}"

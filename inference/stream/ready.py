@@ -26,6 +26,12 @@ class ReadyFrames:
         self._is_closed = False
         self._changed = threading.Condition()
 
+    def plan(self, *, size: int, age_seconds: float) -> None:
+        """Changes when a batch is due: another model has another best size."""
+        with self._changed:
+            self._batch.plan(size=size, age_seconds=age_seconds)
+            self._changed.notify_all()
+
     def reserve(self, pixel_bytes: int) -> None:
         """Waits until so many bytes may be decoded; one image always may, however large."""
         with self._changed:

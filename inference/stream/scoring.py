@@ -19,9 +19,8 @@ from inference.domain.decode import Status
 from inference.domain.detections import NOTHING, Detections
 from inference.domain.letterbox import Image
 from inference.engines import Engine
-from inference.stream.champion import ServedModel
+from inference.serving.served_models import ServedModel
 
-ROLE = "champion"
 _log = get_logger(__name__)
 
 
@@ -86,7 +85,7 @@ def predictions(records: Sequence[Record], scored: Sequence[Scored], model: Serv
             "model_name": version.name,
             "model_version": version.version,
             "model_digest": version.digest,
-            "role": ROLE,
+            "role": model.role,
             "run_id": None,
             "engine": engine,
             "inferred_at": inferred_at,

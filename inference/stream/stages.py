@@ -21,7 +21,7 @@ from contracts.logs import get_logger
 from contracts.records import Record
 from inference.domain.decode import Status
 from inference.domain.letterbox import Image
-from inference.stream.champion import Champion
+from inference.serving.served_models import NotLoaded, Role, ServedModels
 from inference.stream.in_flight import FrameInFlight
 from inference.stream.intake import Intake
 from inference.stream.metrics import Metrics
@@ -42,15 +42,17 @@ class Stages:
         self,
         intake: Intake,
         ready: ReadyFrames,
-        champion: Champion,
+        models: ServedModels,
         outbox: Outbox,
         metrics: Metrics,
         *,
+        role: Role = "champion",
         abandoned: threading.Event,
     ) -> None:
         self._intake = intake
         self._ready = ready
-        self._champion = champion
+        self._models = models
+        self._role: Role = role
         self._outbox = outbox
         self._metrics = metrics
         self._abandoned = abandoned
@@ -112,22 +114,31 @@ class Stages:
         frames = [frame for frame in frames if not frame.partition.is_revoked]
         if not frames:
             return
-        for frame in frames:
-            frame.is_begun = True
-        images = [_resolved(frame) for frame in frames]
-        model = self._champion.current
-        with self._metrics.stage("infer"):
-            scored = score(images, model.engine)
-        sent = predictions([frame.record for frame in frames if frame.record is not None], scored, model)
+        try:
+            sent, version = self._predictions(frames)
+        except NotLoaded:  # a shadow whose challenger is gone
+            self._outbox.skip(frames)
+            return
         with self._metrics.stage("produce"):
             self._send(frames, sent)
         self._metrics.batch_frames.observe(len(frames))
-        statuses = Counter(str(outcome.status) for outcome in scored)
+        statuses = Counter(prediction["status"] for prediction in sent)
         for status, count in statuses.items():
             self._metrics.frames.labels(status).inc(count)
         for prediction in sent:
             self._metrics.capture_to_prediction_seconds.observe(prediction["latency_ms"] / 1000)
-        self._report.add(statuses, model.version.version)
+        self._report.add(statuses, version)
+
+    def _predictions(self, frames: Sequence[FrameInFlight]) -> tuple[list[Record], str]:
+        """One prediction per frame, and the version that made them all: a swap waits for the end of the batch."""
+        with self._models.lease(self._role) as model:
+            for frame in frames:
+                frame.is_begun = True
+            images = [_resolved(frame) for frame in frames]
+            with self._metrics.stage("infer"):
+                scored = score(images, model.engine)
+            records = [frame.record for frame in frames if frame.record is not None]
+            return predictions(records, scored, model), model.version.version
 
     def _send(self, frames: Sequence[FrameInFlight], sent: Sequence[Record]) -> None:
         while True:

@@ -1,7 +1,8 @@
 """Polls, keeps what is in flight within bounds, gives partitions back cleanly, and moves offsets last.
 
     poll ─► submit ─► (threads) ─► confirmed ─► commit
-      └ too much in flight: wait a second for room, then pause the partitions and go on polling
+      ├ too much in flight: wait a second for room, then pause the partitions and go on polling
+      └ a shadow without a challenger: pause them, and later go on at the end: nobody asked for what was missed
 
 Polling never stops, so that slow inference never costs the worker its partitions.
 """
@@ -10,10 +11,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_END, KafkaError, KafkaException, TopicPartition
 
 from contracts.errors import Transient
 from contracts.logs import get_logger
@@ -37,13 +38,17 @@ _log = get_logger(__name__)
 class Worker:
     """One member of the consumer group. Everything here runs in the polling thread."""
 
-    def __init__(self, producer: Any, *, in_flight_limit: int, metrics: Metrics) -> None:
+    def __init__(
+        self, producer: Any, *, in_flight_limit: int, metrics: Metrics, has_model: Callable[[], bool] = lambda: True
+    ) -> None:
         self._producer = producer
+        self._has_model = has_model
         self._limit = in_flight_limit  # bytes
         self._metrics = metrics
         self._partitions: dict[int, PartitionInFlight] = {}
         self._in_flight = 0  # bytes
         self._is_paused = False
+        self._is_idle = False  # paused, because there is no model
         self._commit_due = 0.0
         self._lag_due = 0.0
         self._consumer: Any
@@ -70,12 +75,14 @@ class Worker:
     def step(self) -> None:
         """Reads what there is room for. Offsets move last: a crash repeats work, never loses it."""
         self._raise_failures()
-        if self._in_flight < self._limit:
-            self._resume()
-            self._submit(self._fetch())
-        else:
+        if not self._has_model():
+            self._idle()
+        elif self._in_flight >= self._limit:
             self._wait_for_room()
+        elif self._is_resumed():
+            self._submit(self._fetch())
         self._producer.poll(0)
+        self._outbox.settle()
         self._commit_when_due()
         self._measure_when_due()
 
@@ -117,19 +124,46 @@ class Worker:
         while self._in_flight >= self._limit and not self._is_paused and time.monotonic() < deadline:
             self._raise_failures()
             self._producer.poll(POLL_SECONDS)
+            self._outbox.settle()
         if self._in_flight >= self._limit:
-            if not self._is_paused:
-                _log.info("partitions_paused", in_flight_bytes=self._in_flight)
-                self._consumer.pause(self._topic_partitions())
-                self._is_paused = True
-            message = self._consumer.poll(POLL_SECONDS)
-            self._submit([] if message is None else [message])
+            self._poll_paused()
 
-    def _resume(self) -> None:
+    def _idle(self) -> None:
+        if not self._is_idle:
+            _log.info("worker_idle", reason="there is no challenger")
+            self._is_idle = True
+        self._poll_paused()
+
+    def _poll_paused(self) -> None:
+        """Keeps the place in the group; a record that was on its way already is taken."""
+        if not self._is_paused:
+            _log.info("partitions_paused", in_flight_bytes=self._in_flight)
+            self._consumer.pause(self._topic_partitions())
+            self._is_paused = True
+        message = self._consumer.poll(POLL_SECONDS)
+        self._submit([] if message is None else [message])
+
+    def _is_resumed(self) -> bool:
+        """Lets paused partitions go on. False when that is not possible yet."""
+        if self._is_idle and not self._is_at_the_end():
+            self._poll_paused()
+            return False
+        self._is_idle = False
         if self._is_paused:
             self._consumer.resume(self._topic_partitions())
             self._is_paused = False
             _log.info("partitions_resumed", in_flight_bytes=self._in_flight)
+        return True
+
+    def _is_at_the_end(self) -> bool:
+        """Leaves out what came while there was no model."""
+        try:
+            for one in self._topic_partitions():
+                self._consumer.seek(TopicPartition(one.topic, one.partition, OFFSET_END))
+        except KafkaException as error:  # assigned a moment ago, and not ready for it
+            _log.info("seek_postponed", reason=error.args[0].name())
+            return False
+        return True
 
     def _topic_partitions(self) -> list[TopicPartition]:
         return [TopicPartition(FRAMES.name, number) for number in self._partitions]
@@ -175,6 +209,7 @@ class Worker:
             if self._stages.failure is not None or self._outbox.failure is not None:
                 break
             self._producer.poll(0.02)
+            self._outbox.settle()
         self._commit(partitions, asynchronous=False)
 
     # Offsets.

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 if TYPE_CHECKING:
-    from inference.persistence.audit import Report, SessionVerdict
+    from inference.persistence.audit import Report
 
 _SHOWN: Final = 20
 _SHOWN_SESSIONS: Final = 40
@@ -45,6 +44,7 @@ def audit(
     """
     from contracts import logs
     from contracts.settings import Settings
+    from inference.persistence.audit import as_document
     from inference.persistence.audit import audit as account
 
     settings = Settings.load()
@@ -57,7 +57,7 @@ def audit(
         wait=timedelta(seconds=wait),
         is_quick=is_quick,
     )
-    print(json.dumps(as_json(report), indent=2) if is_json else in_words(report))
+    print(json.dumps(as_document(report), indent=2) if is_json else in_words(report))
     if not report.is_closed:
         raise typer.Exit(1)
 
@@ -73,40 +73,6 @@ def _time(text: str, now: datetime) -> datetime:
         raise typer.BadParameter(
             "write 2h, 90m, 7d, or a time such as 2026-01-02T03:04Z", param_hint="--since"
         ) from error
-
-
-def as_json(report: Report) -> dict[str, Any]:
-    """The report for a script."""
-    return {
-        "is_closed": report.is_closed,
-        "judged_at": report.judged_at.isoformat(),
-        "is_quick": report.is_quick,
-        "acknowledged": report.acknowledged,
-        **{name: report.total(name) for name in _COUNTS},
-        "problem_count": report.problem_count,
-        "problems": [asdict(named) for named in report.problems],
-        "pending_frames": [asdict(named) for verdict in report.sessions for named in verdict.pending_frames],
-        "dead_letters": [asdict(named) for verdict in report.sessions for named in verdict.dead_letters],
-        "unreadable_dead_letters": [asdict(letter) for letter in report.unreadable],
-        "objects_without_row": report.objects_without_row,
-        "sessions": [_session_as_json(verdict) for verdict in report.sessions],
-    }
-
-
-def _session_as_json(verdict: SessionVerdict) -> dict[str, Any]:
-    witness = verdict.witness
-    return {
-        **{name: getattr(witness, name) for name in ("session_id", "camera_id", "source")},
-        "state": verdict.state,
-        **{name: _iso(getattr(witness, name)) for name in ("started_at", "updated_at", "closed_at")},
-        **{name: getattr(witness, name) for name in ("captured", "rejected", "first_sequence", "last_acknowledged")},
-        "acknowledged": witness.acknowledged,
-        **{name: getattr(verdict, name) for name in (*_COUNTS, "problem_count")},
-    }
-
-
-def _iso(at: datetime | None) -> str | None:
-    return None if at is None else at.isoformat()
 
 
 def in_words(report: Report) -> str:

@@ -10,7 +10,6 @@ as a file, edit it, `replay ID --edit FILE`; "image": "path" in it replaces the 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -46,11 +45,12 @@ def show_all(
 ) -> None:
     """Lists what was refused, oldest first."""
     from connectors.dead_letters import counts
+    from connectors.letter_documents import summary
     from contracts.settings import Settings
 
     settings = Settings.load()
     rows = sorted(
-        (_summary(letter) for letter in _chosen(settings, consumer, reason)), key=lambda row: row["refused_at"]
+        (summary(letter) for letter in _chosen(settings, consumer, reason)), key=lambda row: row["refused_at"]
     )
     shown = rows[-limit:] if limit else rows
     if as_json:
@@ -63,11 +63,12 @@ def show_all(
 def show(letter_id: Annotated[str, typer.Argument(metavar="ID")], *, as_json: AsJson = False) -> None:
     """Shows one dead letter: where it came from, its headers, its record without the image."""
     from connectors.dead_letters import find
+    from connectors.letter_documents import whole
     from contracts.settings import Settings
 
     settings = Settings.load()
     letter = find(settings, letter_id)
-    answer = _summary(letter) | {"headers": _headers(letter)} | _contents(settings, letter)
+    answer = whole(settings, letter)
     if as_json:
         _print_json(answer)
     else:
@@ -91,6 +92,7 @@ def replay(
     What would be refused again stays: also the loser of an object_conflict, which --edit can give a frame_id of its own.
     """
     from connectors.dead_letters import find
+    from connectors.letter_documents import outcome_of
     from connectors.replay import load_edit
     from connectors.replay import replay as replayed
     from contracts.settings import Settings
@@ -109,7 +111,7 @@ def replay(
     )
     outcomes = replayed(settings, letters, edit=fields)
     if as_json:
-        _print_json({"outcomes": [_outcome(outcome) for outcome in outcomes]})
+        _print_json({"outcomes": [outcome_of(outcome) for outcome in outcomes]})
     else:
         _print_outcomes(outcomes)
     raise typer.Exit(0 if all(outcome.is_replayed for outcome in outcomes) else 1)
@@ -122,69 +124,6 @@ def _chosen(settings: Settings, consumers: list[str] | None, reason: str | None)
     if strangers:
         raise typer.BadParameter(f"no consumer {', '.join(strangers)}; there are {', '.join(CONSUMERS)}")
     return (letter for letter in read(settings, consumers or CONSUMERS) if reason in {None, letter.code})
-
-
-def _summary(letter: DeadLetter) -> dict[str, Any]:
-    return {
-        "id": letter.id,
-        "consumer": letter.consumer,
-        "code": letter.code,
-        "reason": letter.reason,
-        "origin": {
-            "topic": letter.origin_topic,
-            "partition": letter.origin_partition,
-            "offset": letter.origin_offset,
-        },
-        "stage": letter.stage,
-        "exception": letter.exception,
-        "refused_at": letter.refused_at.isoformat(),
-        "key": _readable(letter.key),
-        "size_bytes": len(letter.payload or b""),
-        "replayed_from": letter.replayed_from,
-    }
-
-
-def _contents(settings: Settings, letter: DeadLetter) -> dict[str, Any]:
-    """The decoded record, or why it cannot be decoded and how its bytes begin."""
-    from connectors.schema_registry import SchemaRegistry
-    from connectors.serialisation import Codec
-    from contracts.errors import Rejected
-    from contracts.records import RECORD_TYPES
-
-    payload = letter.payload or b""
-    about: dict[str, Any] = {"sha256_of_value": hashlib.sha256(payload).hexdigest()}
-    registry = SchemaRegistry(settings.registry)
-    try:
-        if letter.origin_topic not in RECORD_TYPES:
-            raise Rejected(f"its origin {letter.origin_topic!r} is no topic of ours")  # noqa: TRY301 - one way out
-        record = Codec(registry).decode(letter.origin_topic, letter.payload)
-    except Rejected as error:
-        return about | {"record": None, "undecodable": str(error), "begins_with": payload[:64].hex(" ")}
-    finally:
-        registry.close()
-    image = record.pop("image", None)
-    if image is not None:
-        about["image"] = {"size_bytes": len(image), "sha256": hashlib.sha256(image).hexdigest()}
-    return about | {"record": record}
-
-
-def _headers(letter: DeadLetter) -> dict[str, str | None]:
-    return {name: _readable(value) for name, value in letter.headers}
-
-
-def _readable(value: bytes | None) -> str | None:
-    return None if value is None else value.decode("utf-8", errors="backslashreplace")
-
-
-def _outcome(outcome: Outcome) -> dict[str, Any]:
-    return {
-        "id": outcome.letter,
-        "is_replayed": outcome.is_replayed,
-        "reason": outcome.reason,
-        "topic": outcome.topic,
-        "partition": outcome.partition,
-        "offset": outcome.offset,
-    }
 
 
 def _origin(row: dict[str, Any]) -> str:

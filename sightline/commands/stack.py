@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TextIO
+from pathlib import Path
+from typing import Annotated, TextIO
 
 import typer
 
@@ -22,6 +23,9 @@ def up(
     ),
     port_base: int | None = typer.Option(None, help="Moves all ports: 21000 for a second clone. Remembered."),
     workers: int | None = typer.Option(None, min=1, max=6, help="Stream worker processes. Remembered."),
+    first_model: Annotated[
+        Path | None, typer.Option(exists=True, file_okay=False, help="Who is champion first: a folder. Remembered.")
+    ] = None,
     as_json: bool = typer.Option(False, "--json", help="The services as JSON on stdout, progress on stderr."),
 ) -> None:
     """Starts what is not running, waits until all of it takes work, and shows where everything is."""
@@ -41,7 +45,9 @@ def up(
     log_settings.configure(level="ERROR", as_json=False)
     stream = sys.stderr if as_json else sys.stdout
     begun = time.monotonic()
-    stack = stack_up.up(settings, _say(stream), profile=profile, port_base=port_base, workers=workers)
+    stack = stack_up.up(
+        settings, _say(stream), profile=profile, port_base=port_base, workers=workers, first_model=first_model
+    )
     rows = service_rows(stack)
     if as_json:
         print(json.dumps([row.as_dict() for row in rows], indent=1))

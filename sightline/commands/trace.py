@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -33,18 +32,9 @@ def trace(
     settings = Settings.load()
     logs.configure(level="WARNING", as_json=False)
     found = ask(settings, frame_id)
-    print(json.dumps(as_json(found), indent=2, default=_text) if is_json else in_words(found))
+    print(json.dumps(found.as_document(), indent=2, default=_text) if is_json else in_words(found))
     if not found.is_known:
         raise typer.Exit(1)
-
-
-def as_json(found: Trace) -> dict[str, Any]:
-    """The trace for a script."""
-    return {
-        "is_known": found.is_known,
-        **asdict(found),
-        "timeline": [{"at": at, "event": event} for at, event in found.timeline()],
-    }
 
 
 def _text(value: object) -> str:

@@ -6,7 +6,7 @@ buckets          frames, mlflow
 topics           as contracts.topics says, asserted
 schemas          FULL_TRANSITIVE set and asserted, every version registered
 realm            roles, clients and people (profile full)
-champion         the demo model, where no version is champion yet
+champion         the demo model, where no version is champion yet; its row in the ledger
 connectors       as connectors/sinks/*.json say
 """
 
@@ -138,14 +138,17 @@ def ensure_champion(settings: Settings) -> None:
     """Registers the demo model as champion where that is nobody's decision but ours."""
     from inference.registry.model_version import of_folder
 
-    if _is_settled(_champion_tags(settings), of_folder(DEMO_MODEL, name=settings.mlflow.model_name).digest):
+    folder = settings.stack.first_model or DEMO_MODEL
+    digest = of_folder(folder, name=settings.mlflow.model_name).digest
+    version, tags = _champion(settings)
+    if _is_settled(tags, digest) and version == _champion_of_the_ledger(settings):
         return
     import mlflow  # noqa: F401 - sets up its logging, which is then turned down
 
     from inference.registry import bootstrap
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)
-    bootstrap.ensure_champion(settings, DEMO_MODEL)
+    bootstrap.ensure_champion(settings, folder)
 
 
 def _is_settled(given: Mapping[str, str] | None, digest: str) -> bool:
@@ -153,8 +156,19 @@ def _is_settled(given: Mapping[str, str] | None, digest: str) -> bool:
     return given is not None and (given.get(tags.DIGEST) == digest or given.get(tags.SOURCE) != tags.BOOTSTRAP)
 
 
-def _champion_tags(settings: Settings) -> dict[str, str] | None:
-    """The tags of the champion's version, None without one. By HTTP: importing MLflow's client costs seconds.
+def _champion_of_the_ledger(settings: Settings) -> str | None:
+    """Its version; None: there is no row, or one is half-done."""
+    from inference.persistence import connect, ledger
+
+    name = settings.mlflow.model_name
+    with connect(settings) as connection:
+        champion = ledger.champion_of(connection, name)
+        is_open = ledger.under_way(connection, name) is not None
+    return None if champion is None or is_open else champion.version
+
+
+def _champion(settings: Settings) -> tuple[str | None, dict[str, str] | None]:
+    """The version that has the alias, and its tags. By HTTP: importing MLflow's client costs seconds.
 
     Raises:
         Transient: MLflow is away, or its login.
@@ -179,8 +193,9 @@ def _champion_tags(settings: Settings) -> dict[str, str] | None:
     if answer.is_server_error:
         raise Transient(f"asking MLflow for its champion: it answered {answer.status_code}")
     if answer.status_code != httpx.codes.OK:
-        return None
-    return {tag["key"]: tag["value"] for tag in answer.json()["model_version"].get("tags", [])}
+        return None, None
+    found = answer.json()["model_version"]
+    return str(found["version"]), {tag["key"]: tag["value"] for tag in found.get("tags", [])}
 
 
 def apply_connectors(settings: Settings) -> None:

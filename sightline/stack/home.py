@@ -169,6 +169,8 @@ def _settings_text(home: Home, settings: Settings, before: Mapping[str, str]) ->
         "MLFLOW__TRACKING_URI": f"http://{LOOPBACK}:{table['mlflow']}",
         "WATCHDOG__METRICS_PORT": str(table["watchdog_metrics"]),
     }
+    if settings.stack.first_model is not None:
+        values["STACK__FIRST_MODEL"] = str(settings.stack.first_model.expanduser().absolute())
     if settings.stack.profile == "full":
         realm = f"http://{LOOPBACK}:{table['keycloak']}/realms/sightline"
         values |= {

@@ -9,48 +9,23 @@ Each is asked side by side with the others; what does not answer is shown as awa
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from connectors.connect_admin import Connector, KafkaConnectAdmin
-from connectors.reconcile import reason_of
+from connectors.connect_admin import KafkaConnectAdmin
+from connectors.sink_states import ConnectorRow, all_run, connector_rows
+from connectors.topic_figures import TopicFigures, topic_figures
 from contracts.errors import PipelineError
 from contracts.settings import Settings
-from contracts.topics import SESSION_SILENCE, SINKS
+from inference.persistence.sessions import OpenSession, open_sessions, warnings_about
 from sightline.stack.report import ServiceRow, service_rows, table
 from sightline.stack.supervision import Supervisor
-from sightline.stack.topic_figures import TopicFigures, topic_figures
 from sightline.stack.up import load
 
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenSession:
-    """A session without a close."""
-
-    session_id: str
-    camera_id: str
-    captured: int
-    silent_seconds: float  # since its last news
-
-    @property
-    def is_silent(self) -> bool:
-        """Whether the audit has stopped expecting more of it."""
-        return self.silent_seconds > SESSION_SILENCE.total_seconds()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectorRow:
-    """One sink."""
-
-    name: str
-    state: str
-    tasks: tuple[str, ...]
-    reason: str  # of a failure, else empty
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +65,7 @@ def look(settings: Settings) -> Status:
         rows = pool.submit(asked, lambda: tuple(service_rows(stack)))
         connectors = pool.submit(asked, lambda: connector_rows(KafkaConnectAdmin(settings.connect).connectors()))
         flow = pool.submit(asked, lambda: topic_figures(settings))
-        sessions = pool.submit(asked, lambda: open_sessions(settings))
+        sessions = pool.submit(asked, lambda: _ask_sessions(settings))
     return _judged(rows.result() or (), connectors.result(), flow.result(), sessions.result(), tuple(away))
 
 
@@ -102,7 +77,6 @@ def _judged(
     away: tuple[str, ...],
 ) -> Status:
     """All is well: nothing away, every service and every connector with its tasks running."""
-    running = {row.name for row in connectors or () if row.state == "RUNNING" and set(row.tasks) == {"RUNNING"}}
     return Status(
         services=services,
         connectors=connectors,
@@ -113,55 +87,15 @@ def _judged(
         is_well=not away
         and bool(services)
         and all(row.state == "running" for row in services)
-        and running >= set(SINKS),
+        and all_run(connectors or ()),
     )
 
 
-def connector_rows(connectors: dict[str, Connector]) -> tuple[ConnectorRow, ...]:
-    """The wanted sinks first, absent ones among them, then whatever else runs there."""
-    names = (*SINKS, *sorted(set(connectors) - set(SINKS)))
-    return tuple(_connector_row(name, connectors.get(name)) for name in names)
-
-
-def _connector_row(name: str, connector: Connector | None) -> ConnectorRow:
-    if connector is None:
-        return ConnectorRow(name=name, state="ABSENT", tasks=(), reason="sightline connectors apply makes it")
-    return ConnectorRow(
-        name=name,
-        state=connector.state,
-        tasks=tuple(task.state for task in connector.tasks),
-        reason=reason_of(connector.traces[0]) if connector.is_failed else "",
-    )
-
-
-def open_sessions(settings: Settings) -> tuple[OpenSession, ...]:
-    """Sessions without a close, those with the latest news first.
-
-    Raises:
-        Transient: Postgres is away.
-    """
+def _ask_sessions(settings: Settings) -> tuple[OpenSession, ...]:
     from inference.persistence import connect
 
     with connect(settings) as connection:
-        rows = connection.execute(
-            "SELECT session_id::text, camera_id, captured,"
-            " extract(epoch FROM (now() AT TIME ZONE 'UTC') - updated_at)::float"
-            " FROM sessions WHERE closed_at IS NULL ORDER BY updated_at DESC LIMIT 100"
-        ).fetchall()
-    return tuple(
-        OpenSession(session_id=row[0], camera_id=row[1], captured=row[2], silent_seconds=max(0.0, round(row[3], 1)))
-        for row in rows
-    )
-
-
-def warnings_about(sessions: Sequence[OpenSession]) -> list[str]:
-    """Two live sessions of one camera number their frames side by side: most likely two machines share a name."""
-    live = Counter(session.camera_id for session in sessions if not session.is_silent)
-    return [
-        f"camera {camera} has {count} open sessions: two senders share its name; give each its own --camera"
-        for camera, count in sorted(live.items())
-        if count > 1
-    ]
+        return open_sessions(connection)
 
 
 def page(status: Status) -> str:

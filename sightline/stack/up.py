@@ -3,8 +3,8 @@
     binaries ─► folders, settings ─► ports ─► supervisord ─► the graph below, as parallel as it allows ─► ready
 
     postgres ─► databases ─┬─► registry ─► schemas ──┐
-                           ├─► mlflow ─► champion ───┼─► stream
-                           └─► migrations ───────────┤
+                           ├─► mlflow ───┬─► champion┼─► stream
+                           └─► migrations┴───────────┤
     s3 ─► buckets ───────────────────────────────────┼─► connectors ─► watchdog
     kafka ─┬─► topics ───────────────────────────────┤
            └─► connect ──────────────────────────────┘
@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from contracts.errors import Misconfigured, Transient
@@ -73,6 +74,7 @@ def up(
     profile: str | None = None,
     port_base: int | None = None,
     workers: int | None = None,
+    first_model: Path | None = None,
 ) -> Stack:
     """Brings the whole stack up and returns when it takes frames.
 
@@ -82,6 +84,7 @@ def up(
         profile: which services, remembered; a running stack must be down for another.
         port_base: moves all ports, and is remembered; a running stack must be down for it.
         workers: stream worker processes, remembered.
+        first_model: the folder of who is champion first, remembered; the demo model without.
 
     Raises:
         Misconfigured: a port is held, a tool is missing, a setting does not fit.
@@ -90,7 +93,9 @@ def up(
     home = Home(settings.stack.home.expanduser().absolute())
     home.make()
     with locked(home.lock, waiting=lambda: say("another up or down is at work: waiting for it")):
-        settings = _settled(home, settings, profile=profile, port_base=port_base, workers=workers)
+        settings = _settled(
+            home, settings, profile=profile, port_base=port_base, workers=workers, first_model=first_model
+        )
         binaries = install.ensure(settings, say)
         storage.prepare_s3(home)  # first: how the service is started depends on the filesystem
         logins = _logins(home, settings)
@@ -118,10 +123,22 @@ def _logins(home: Home, settings: Settings) -> Logins | None:
 
 
 def _settled(
-    home: Home, settings: Settings, *, profile: str | None, port_base: int | None, workers: int | None
+    home: Home,
+    settings: Settings,
+    *,
+    profile: str | None,
+    port_base: int | None,
+    workers: int | None,
+    first_model: Path | None,
 ) -> Settings:
     """Writes the settings file and reads it back: from here on all commands of this home agree."""
-    given = {"profile": profile, "port_base": port_base, "stream_workers": workers, "home": home.folder}
+    given = {
+        "profile": profile,
+        "port_base": port_base,
+        "stream_workers": workers,
+        "first_model": first_model,
+        "home": home.folder,
+    }
     stack = settings.stack.model_copy(update={name: value for name, value in given.items() if value is not None})
     stack = type(stack).model_validate(stack.model_dump(exclude_unset=True))  # the bounds hold for what was given too
     settings = settings.model_copy(update={"stack": stack})
@@ -275,7 +292,7 @@ def _steps(
             "champion",
             "there is one",
             lambda given: bootstrap.ensure_champion(bootstrap.as_bootstrap(given, logins)),
-            *("mlflow", "buckets", *behind_login),
+            *("mlflow", "buckets", "migrations", *behind_login),
         ),
         told(
             "connectors",

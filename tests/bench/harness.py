@@ -1,6 +1,7 @@
 """Ratios, not timings: a shared machine's seconds are noise, two sides measured in turns on it are not.
 
     paired(ours, reference, rounds=5)   A B, B A, A B, ...  → median of the paired ratios, their spread
+    in_turns(sides, rounds=5)           A B C, C B A, ...   → what each side returned, round by round
     Report.write()                      a section in docs/benchmarks.md: machine, commit, command, one line a row
 
 A side is a function that does its work once and returns a rate (units a second) or a duration (seconds).
@@ -12,15 +13,17 @@ import os
 import platform
 import statistics
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "benchmarks.md"
 
 Side = Callable[[], float]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,13 +63,24 @@ class Ratios:
 
 def paired(ours: Side, reference: Side, *, rounds: int = 5, announce: Callable[[str], None] = print) -> Ratios:
     """Measures both sides `rounds` times, the order changing from round to round so that drift hits both alike."""
-    found: tuple[list[float], list[float]] = ([], [])
+
+    def tell(number: int, found: Mapping[str, list[float]]) -> None:
+        announce(f"  round {number} of {rounds}: {found['ours'][-1]:.1f} against {found['reference'][-1]:.1f}")
+
+    found = in_turns({"ours": ours, "reference": reference}, rounds=rounds, tell=tell)
+    return Ratios(ours=tuple(found["ours"]), reference=tuple(found["reference"]))
+
+
+def in_turns(
+    sides: Mapping[str, Callable[[], T]], *, rounds: int, tell: Callable[[int, Mapping[str, list[T]]], None]
+) -> Mapping[str, list[T]]:
+    """Measures several sides `rounds` times: forwards, backwards, forwards, ... `tell` hears of each round's end."""
+    found: dict[str, list[T]] = {name: [] for name in sides}
     for number in range(rounds):
-        order = (0, 1) if number % 2 == 0 else (1, 0)
-        for which in order:
-            found[which].append((ours, reference)[which]())
-        announce(f"  round {number + 1} of {rounds}: {found[0][-1]:.1f} against {found[1][-1]:.1f}")
-    return Ratios(ours=tuple(found[0]), reference=tuple(found[1]))
+        for name in sides if number % 2 == 0 else reversed(sides):
+            found[name].append(sides[name]())
+        tell(number + 1, found)
+    return found
 
 
 def pin(pid: int, cores: Sequence[int]) -> None:

@@ -19,6 +19,7 @@ from connectors.reconcile import desired
 from contracts.settings import Settings
 from sightline.stack.home import Home
 from sightline.stack.supervision import Supervisor
+from tests.bench import serving
 from tests.bench.harness import ROOT, Row, paired
 from tests.bench.stage import (
     MEASURED,
@@ -261,4 +262,7 @@ ROWS = {
     "jdbc": rows_of_the_jdbc_sink,
     "latency": capture_to_row,
     "start": cold_start,
+    **serving.ROWS,
 }
+# Rows that `--quick` knows how to cut short.
+QUICK = frozenset(serving.ROWS)

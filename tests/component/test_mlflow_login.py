@@ -18,8 +18,8 @@ from inference.registry import bootstrap, resolve
 from inference.registry.mlflow_client import connect, translated
 from sightline.stack import bootstrap as stack_bootstrap
 from sightline.stack.bootstrap import DEMO_MODEL
+from tests.support.guarded_mlflow import as_account, as_person, mlflow_behind_login
 from tests.support.keycloak import KeycloakServer, a_browser, submit
-from tests.support.mlflow_server import as_account, as_person, mlflow_behind_login
 
 READERS = ("viewer", "operator", "reviewer", "approver")
 API = "/api/2.0/mlflow"

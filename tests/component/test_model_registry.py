@@ -1,4 +1,4 @@
-"""The registry's rules on a real MLflow store (SQLite and a folder, through MLflow's own client)."""
+"""The registry's rules on a real MLflow store (SQLite and a folder, through MLflow's own client) and a real ledger."""
 
 from __future__ import annotations
 
@@ -6,16 +6,22 @@ import errno
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from contracts.errors import Misconfigured, Transient
-from contracts.settings import MlflowSettings, Settings, StreamSettings
+from contracts.settings import MlflowSettings, ServingSettings, Settings, StreamSettings
+from inference.persistence import connect as connect_database
+from inference.persistence import ledger
+from inference.persistence.ledger import Approval, Promotion
 from inference.registry import tags
 from inference.registry.bootstrap import ensure_champion
 from inference.registry.mlflow_client import connect
 from inference.registry.resolve import resolve
+from tests.support.models import aliases, champion
+from tests.support.postgres import PostgresServer, postgres_server
 from tests.unit.test_model_spec import a_document
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own imports warn
@@ -26,10 +32,23 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("mlflow")
 
 
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[PostgresServer]:
+    with postgres_server() as server:
+        yield server
+
+
 @pytest.fixture
-def settings(store: Path, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Settings:
+def settings(
+    store: Path,
+    postgres: PostgresServer,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Settings:
     monkeypatch.chdir(store)  # where MLflow puts artefacts without a server
-    return Settings(
+    return postgres.new_database(
+        migrated=True,
         mlflow=MlflowSettings(tracking_uri=f"sqlite:///{store}/mlflow.db", model_name=request.node.name[:60]),
         stream=StreamSettings(cache_folder=tmp_path / "cache"),
     )
@@ -79,6 +98,104 @@ def test_new_demo_model_leaves_a_promoted_version_alone(settings: Settings, tmp_
     client.create_model_version(settings.mlflow.model_name, source=source)
     changes = ensure_champion(settings, a_model_folder(tmp_path / "new", b"better"))
     assert changes[-1].startswith("left champion alone")
+    assert resolve(settings, "champion").version == "1"
+
+
+def rows(settings: Settings) -> list[Promotion]:
+    with connect_database(settings) as connection:
+        return list(reversed(ledger.history(connection, settings.mlflow.model_name, limit=50)))
+
+
+def following_the_ledger(settings: Settings) -> Settings:
+    return settings.model_copy(update={"serving": ServingSettings(follows_ledger=True)})
+
+
+def move_by_hand(settings: Settings, version: str) -> None:
+    connect(settings).set_registered_model_alias(settings.mlflow.model_name, "champion", version)
+
+
+def promoted_by_a_person(settings: Settings, version: str, previous: str | None) -> None:
+    with connect_database(settings) as connection:
+        ledger.write_done(
+            connection,
+            settings.mlflow.model_name,
+            version,
+            previous_version=previous,
+            approval=Approval(by="ada", reason="it is better"),
+        )
+
+
+def test_the_first_champion_has_a_row_of_the_ledger(settings: Settings, tmp_path: Path) -> None:
+    ensure_champion(settings, a_model_folder(tmp_path / "model"))
+    [row] = rows(settings)
+    assert (row.version, row.previous_version, row.state, row.approved_by) == ("1", None, "done", "bootstrap")
+    assert row.reason == "there was no champion"
+    ensure_champion(settings, a_model_folder(tmp_path / "new", b"better"))
+    row = rows(settings)[-1]
+    assert (row.version, row.previous_version, row.approved_by) == ("2", "1", "bootstrap")
+    assert aliases(settings) == {"champion": "2", "previous_champion": "1"}
+
+
+@pytest.mark.parametrize("in_full", [False, True])
+def test_a_champion_from_before_the_ledger_gets_its_row_from_its_alias(
+    settings: Settings, tmp_path: Path, in_full: bool
+) -> None:
+    folder = a_model_folder(tmp_path / "model")
+    ensure_champion(settings, folder)
+    with connect_database(settings) as connection:
+        connection.execute("TRUNCATE promotions")  # as the landed state leaves it
+    settings = following_the_ledger(settings) if in_full else settings
+    assert ensure_champion(settings, folder) == [
+        "wrote version 1 into the ledger (it had the alias before there was a ledger)"
+    ]
+    assert [(row.version, row.approved_by) for row in rows(settings)] == [("1", "bootstrap")]
+    assert ensure_champion(settings, folder) == []
+
+
+def test_a_start_that_died_between_row_and_alias_is_mended_by_the_next(settings: Settings, tmp_path: Path) -> None:
+    folder = a_model_folder(tmp_path / "model")
+    ensure_champion(settings, folder)
+    connect(settings).delete_registered_model_alias(settings.mlflow.model_name, "champion")
+    assert ensure_champion(settings, folder) == [
+        "alias champion put back to version 1, where the ledger has it; it was at nobody"
+    ]
+    assert aliases(settings) == {"champion": "1"}
+    assert len(rows(settings)) == 1
+
+
+def test_an_alias_moved_by_hand_counts_where_the_alias_alone_decides(settings: Settings, tmp_path: Path) -> None:
+    ensure_champion(settings, a_model_folder(tmp_path / "old"))
+    ensure_champion(settings, folder := a_model_folder(tmp_path / "new", b"better"))
+    connect(settings).set_model_version_tag(settings.mlflow.model_name, "1", "source", "a person")
+    move_by_hand(settings, "1")
+    ensure_champion(settings, folder)
+    assert (champion(settings), aliases(settings)["champion"]) == ("1", "1")
+
+
+def test_an_alias_moved_by_hand_is_put_back_where_the_ledger_decides(settings: Settings, tmp_path: Path) -> None:
+    settings = following_the_ledger(settings)
+    ensure_champion(settings, a_model_folder(tmp_path / "old"))
+    ensure_champion(settings, folder := a_model_folder(tmp_path / "new", b"better"))
+    move_by_hand(settings, "1")
+    assert ensure_champion(settings, folder) == [
+        "alias champion put back to version 2, where the ledger has it; it was at version 1"
+    ]
+    assert (champion(settings), aliases(settings)["champion"]) == ("2", "2")
+
+
+def test_a_demo_model_that_a_person_chose_is_not_replaced_by_a_newer_one(settings: Settings, tmp_path: Path) -> None:
+    ensure_champion(settings, a_model_folder(tmp_path / "old"))
+    ensure_champion(settings, folder := a_model_folder(tmp_path / "new", b"better"))
+    promoted_by_a_person(settings, "1", "2")
+    move_by_hand(settings, "1")
+    ensure_champion(settings, folder)
+    assert (champion(settings), aliases(settings)["champion"]) == ("1", "1")
+
+
+def test_an_mlflow_that_lost_everything_gets_its_champion_again(settings: Settings, tmp_path: Path) -> None:
+    promoted_by_a_person(settings, "7", "6")
+    promoted_by_a_person(settings, "8", "7")
+    ensure_champion(settings, a_model_folder(tmp_path / "model"))
     assert resolve(settings, "champion").version == "1"
 
 

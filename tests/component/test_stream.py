@@ -26,8 +26,11 @@ from connectors.kafka import make_consumer, make_producer
 from connectors.schema_registry import SchemaRegistry
 from connectors.serialisation import Codec
 from contracts.settings import Settings
+from inference.persistence import connect
+from inference.persistence.heartbeats import replicas
 from tests.support.command_line import environment
 from tests.support.images import huge_png, jpeg
+from tests.support.model_store import WEAKER_MODEL, point, register
 from tests.support.records import a_frame_record
 from tests.support.topic_reader import read_topic
 from tests.support.waiting import eventually
@@ -58,6 +61,13 @@ class Workers:
         self.name = f"test-{uuid_utils.uuid7()}"
         self._processes: list[subprocess.Popen[bytes]] = []
         self._ports: dict[int, int] = {}
+
+    @property
+    def settings(self) -> Settings:
+        """The stack's, with the group's own model."""
+        return self._stack.model_copy(
+            update={"mlflow": self._stack.mlflow.model_copy(update={"model_name": self.name})}
+        )
 
     def start(self, *, seconds_per_image: float = 0.0, **stream: object) -> subprocess.Popen[bytes]:
         port = free_port()
@@ -257,6 +267,94 @@ def test_champion_of_the_registry_is_served_and_named(stack: Settings, send: Any
     assert written[0]["status"] == "ok"
     assert written[0]["engine"] == stack.stream.engine
     assert written[0]["traceparent"] == frame["traceparent"]
+
+
+@pytest.mark.filterwarnings("ignore")  # MLflow's own imports warn
+def test_a_new_champion_takes_over_between_two_batches_and_each_frame_is_predicted_once(
+    workers: Workers, send: Any, tmp_path: Path
+) -> None:
+    old, new = register(workers.settings), register(workers.settings, WEAKER_MODEL)
+    point(workers.settings, "champion", old)
+    point(workers.settings, "challenger", new)
+    process = workers.start(engine="onnxruntime", cache_folder=tmp_path / "models")
+    eventually(lambda: workers.metric(process, "sightline_stream_partitions") == 6)
+    eventually(lambda: [(one.version, one.warmed_version) for one in heartbeats(workers)] == [(old, new)])
+    frames = send(120)
+    point(workers.settings, "champion", new)
+    while new not in versions(workers, frames):
+        frames += send(60)
+        assert len(frames) < 3000, "it is not followed"
+    frames += send(60)
+    eventually(lambda: set(workers.predictions()) == ids(frames), seconds=90)
+    assert all(len(written) == 1 for written in workers.predictions().values())
+    for camera in {frame["camera_id"] for frame in frames}:
+        by_version = versions(workers, [frame for frame in frames if frame["camera_id"] == camera])
+        assert by_version == sorted(by_version)
+    assert set(versions(workers, frames)) == {old, new}
+    assert [(one.kind, one.version, one.state) for one in heartbeats(workers)] == [("stream", new, "serving")]
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(15) == 0
+    assert heartbeats(workers) == []
+
+
+@pytest.mark.filterwarnings("ignore")  # MLflow's own imports warn
+def test_a_shadow_scores_what_the_champion_scores_until_its_challenger_is_champion(
+    stack: Settings, workers: Workers, send: Any, tmp_path: Path
+) -> None:
+    old, new = register(workers.settings), register(workers.settings, WEAKER_MODEL)
+    point(workers.settings, "champion", old)
+    shared = {"engine": "onnxruntime", "cache_folder": tmp_path / "models"}
+    workers.start(**shared)
+    shadow = workers.start(**shared, role="challenger", challenger_group=f"{workers.name}-shadow")
+    eventually(
+        lambda: [(one.kind, one.state) for one in heartbeats(workers)] == [("shadow", "idle"), ("stream", "serving")]
+    )
+    before = send(12)
+    eventually(lambda: set(workers.predictions()) == ids(before))
+    point(workers.settings, "challenger", new)
+    eventually(lambda: [one.state for one in heartbeats(workers)] == ["serving", "serving"])
+    eventually(lambda: new in versions(workers, send(12), wait=True), seconds=90)  # from now on it reads what comes
+    already = sum(1 for _ in dead_letters.read(stack, ["stream"]))
+    (bad,) = send(1, sha256="0" * 64)
+    both = send(48)
+    eventually(
+        lambda: all(roles(workers, frame) == {("champion", old), ("challenger", new)} for frame in both), seconds=90
+    )
+    assert not any(("challenger", new) in roles(workers, frame) for frame in before)
+    assert bad["frame_id"] not in workers.predictions()
+    eventually(
+        lambda: len(list(dead_letters.read(stack, ["stream"]))) == already + 2
+    )  # the champion's, the stack's own
+    point(workers.settings, "champion", new)
+    point(workers.settings, "challenger", None)
+    eventually(lambda: [(one.kind, one.version, one.state) for one in heartbeats(workers)] == [
+        ("shadow", "", "idle"), ("stream", new, "serving")])  # fmt: skip
+    after = send(24)
+    eventually(lambda: all(roles(workers, frame) == {("champion", new)} for frame in after))
+    time.sleep(2)
+    assert all(roles(workers, frame) == {("champion", new)} for frame in after)
+    assert len(list(dead_letters.read(stack, ["stream"]))) == already + 2
+    shadow.send_signal(signal.SIGTERM)
+    assert shadow.wait(15) == 0
+
+
+def heartbeats(workers: Workers) -> list[Any]:
+    """Of the group's own model, by kind."""
+    with connect(workers.settings) as connection:
+        return [one for one in replicas(connection, seconds=10) if one.model == workers.name]
+
+
+def versions(workers: Workers, frames: list[dict[str, Any]], *, wait: bool = False) -> list[str]:
+    """Of the frames' predictions that are written, in the order of the frames."""
+    if wait:
+        eventually(lambda: ids(frames) <= set(workers.predictions()))
+        time.sleep(1)
+    written = workers.predictions()
+    return [one["model_version"] for frame in frames for one in written.get(frame["frame_id"], [])]
+
+
+def roles(workers: Workers, frame: dict[str, Any]) -> set[tuple[str, str]]:
+    return {(one["role"], one["model_version"]) for one in workers.predictions().get(frame["frame_id"], [])}
 
 
 def test_a_stopped_worker_leaves_no_process_behind(workers: Workers) -> None:

@@ -16,7 +16,16 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("contracts", "connectors", "inference", "dashboard", "sightline")
 # Training only: these need the train environment and carry its licence.
 TRAIN_ONLY = {"torch", "torchvision", "ultralytics", "onnx", "onnxslim"}
-TRAIN_MODULES = {"inference/delivery/train.py", "inference/delivery/export.py"}
+TRAIN_MODULES = {
+    "inference/delivery/train.py",
+    "inference/delivery/training.py",
+    "inference/delivery/weights.py",
+    "inference/delivery/lineage.py",
+    "inference/delivery/export.py",
+    "inference/engines/torch_engine.py",
+    "inference/engines/torch_network.py",
+    "tests/component/test_training.py",
+}
 
 
 def repository_files() -> list[Path]:
@@ -65,6 +74,17 @@ def test_only_training_and_export_import_what_only_the_train_environment_has() -
         if file.suffix == ".py" and imported_names(file) & TRAIN_ONLY
     }
     assert importers <= TRAIN_MODULES, importers - TRAIN_MODULES
+
+
+def test_the_gpu_environment_is_the_services_with_the_other_build_of_onnx_runtime() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    service, gpu = ({line.split(";")[0].strip() for line in lines} for lines in (
+        project["project"]["dependencies"], project["dependency-groups"]["gpu"]
+    ))  # fmt: skip
+    only_service, only_gpu = service - gpu, gpu - service
+    assert [re.split(r"[^\w-]", line)[0] for line in only_service] == ["onnxruntime"]
+    assert [re.split(r"[^\w-]", line)[0] for line in only_gpu] == ["onnxruntime-gpu"]
+    assert any({"group": "gpu"} in apart for apart in project["tool"]["uv"]["conflicts"])
 
 
 @pytest.mark.parametrize("name", ["demo_model", "weaker_model"])

@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_END, KafkaError, KafkaException, TopicPartition
 
 from connectors.serialisation import Codec
 from contracts import schemas
@@ -148,6 +148,12 @@ class FakeConsumer:
 
     def resume(self, partitions: list[TopicPartition]) -> None:
         self.paused -= {one.partition for one in partitions}
+
+    def seek(self, place: TopicPartition) -> None:
+        if place.partition not in self._positions:
+            raise KafkaException(KafkaError(KafkaError._STATE))
+        assert place.offset == OFFSET_END
+        self._positions[place.partition] = len(self.log[place.partition])
 
     def commit(self, *, offsets: list[TopicPartition], asynchronous: bool) -> None:
         self.committed.update({one.partition: one.offset for one in offsets})

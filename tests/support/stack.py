@@ -41,12 +41,13 @@ def stack() -> Iterator[Settings]:
 
 
 @contextmanager
-def running_stack(*, workers: int = 1, profile: str = "core") -> Iterator[Settings]:
+def running_stack(*, workers: int = 1, profile: str = "core", first_model: Path | None = None) -> Iterator[Settings]:
     """A stack that takes frames. Leaves no process and no file."""
     with a_home() as home:
         try:
             base = str(free_port_base())
-            sightline(home, "up", "--profile", profile, "--port-base", base, "--workers", str(workers))
+            first = ["--first-model", str(first_model)] if first_model else []
+            sightline(home, "up", "--profile", profile, "--port-base", base, "--workers", str(workers), *first)
             yield settings_of(home)
         finally:
             sightline(home, "down", seconds=DOWN_SECONDS)

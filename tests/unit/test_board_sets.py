@@ -3,11 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from connectors.cameras.boards import CLASSES, simulate_board
 from inference.delivery.dataset import Recipe, open_boards
-from inference.delivery.evaluate import labelled_images
 
 
 def a_recipe(**changes: object) -> Recipe:
@@ -30,20 +28,3 @@ def test_a_set_is_made_once_and_again_when_the_recipe_changes(tmp_path: Path) ->
     open_boards(tmp_path, a_recipe(), processes=1)
     assert (tmp_path / "images.npy").stat().st_mtime_ns == made
     assert len(open_boards(tmp_path, a_recipe(count=2), processes=1)) == 2
-
-
-def test_labelled_images_come_with_their_own_labels(tmp_path: Path) -> None:
-    (tmp_path / "images").mkdir()
-    (tmp_path / "labels").mkdir()
-    for name, line in (("b", "1 2 30 40 6"), ("a", "5 6 7 8 1\n9 10 11 12 2")):
-        (tmp_path / f"images/{name}.jpg").write_bytes(name.encode())
-        (tmp_path / f"labels/{name}.txt").write_text(line + "\n")
-    first, second = labelled_images(tmp_path)
-    assert (first[0], first[1].labels) == (b"a", ("open", "short"))
-    assert (second[0], second[1].labels) == (b"b", ("pin-hole",))
-    assert second[1].boxes.tolist() == [[1, 2, 30, 40]]
-
-
-def test_a_folder_without_images_says_what_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="images"):
-        next(labelled_images(tmp_path))

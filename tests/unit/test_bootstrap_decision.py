@@ -28,11 +28,13 @@ def delivered(version: str, digest: str) -> Known:
         ([demo("1", OLDER), delivered("2", THEIRS)], "1", True, False),
         ([demo("1", OURS), delivered("2", THEIRS)], "2", False, False),
         ([demo("1", OURS), delivered("2", THEIRS)], "1", False, False),
+        ([], "8", True, True),
+        ([delivered("2", THEIRS)], "8", True, False),
     ],
     ids=[
         "nothing there", "registered, then interrupted", "all done", "a newer demo model", "interrupted while moving",
         "an older checkout", "someone promoted", "someone delivered, the demo model serves", "rolled on, ours known",
-        "ours serves beside a delivery",
+        "ours serves beside a delivery", "MLflow lost everything", "the champion was deleted",
     ],
 )  # fmt: skip
 def test_only_the_bootstraps_own_champions_are_replaced(
@@ -40,6 +42,12 @@ def test_only_the_bootstraps_own_champions_are_replaced(
 ) -> None:
     decision = decide(versions, champion, OURS)
     assert (decision.must_register, decision.must_point) == (must_register, must_point)
+
+
+def test_a_champion_that_people_chose_is_not_replaced() -> None:
+    versions = [demo("1", OLDER), demo("2", OURS)]
+    assert decide(versions, "1", OURS).must_point
+    assert not decide(versions, "1", OURS, is_chosen=True).must_point
 
 
 def test_what_was_decided_says_why() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -112,8 +113,27 @@ def test_a_file_that_is_no_model_is_misconfigured(kind: str, tmp_path: Path) -> 
         engines.load(kind, tmp_path, threads=1)
 
 
+@pytest.mark.parametrize("kind", REAL)
+def test_an_engine_loaded_for_less_confidence_finds_more(kind: str) -> None:
+    image = golden_image("00.jpg")
+    counts = []
+    for confidence in (None, 0.001):
+        engine = engines.load(kind, MODEL, threads=1, confidence=confidence)
+        (found,) = engine.infer([image])
+        counts.append(len(found))
+        engine.close()
+    assert counts[0] == len(golden()["images"][0]["labels"]) < counts[1]
+
+
+def test_torch_is_not_in_the_service_environment_and_its_engine_says_where_it_is() -> None:
+    if importlib.util.find_spec("torch"):
+        pytest.skip("not run: this is the train environment")
+    with pytest.raises(Misconfigured, match="uv sync --group train"):
+        engines.load("torch", MODEL, threads=1)
+
+
 def test_an_unknown_engine_is_misconfigured() -> None:
-    with pytest.raises(Misconfigured, match="openvino, onnxruntime, fake"):
+    with pytest.raises(Misconfigured, match=r"openvino, openvino-int8, onnxruntime, .*fake"):
         engines.load("abacus", MODEL, threads=1)
     with pytest.raises(Misconfigured, match="needs a model folder"):
         engines.load("openvino", None, threads=1)

@@ -12,7 +12,7 @@ from inference.domain.detections import Detections
 from inference.domain.letterbox import Image
 from inference.engines.fake_engine import FakeEngine
 from inference.registry.model_version import ModelVersion
-from inference.stream.champion import ServedModel
+from inference.serving.served_models import ServedModel
 from inference.stream.scoring import predictions, score
 from tests.support.records import a_frame_record, now_ms
 

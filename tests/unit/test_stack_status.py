@@ -7,10 +7,12 @@ import dataclasses
 import pytest
 
 from connectors.connect_admin import Connector, TaskStatus
+from connectors.sink_states import connector_rows
+from connectors.topic_figures import Lag, TopicFigures
 from contracts.topics import DEAD_LETTERS, SINKS
+from inference.persistence.sessions import OpenSession, warnings_about
 from sightline.stack.report import ServiceRow
-from sightline.stack.status import OpenSession, Status, _judged, connector_rows, page, warnings_about
-from sightline.stack.topic_figures import Lag, TopicFigures
+from sightline.stack.status import Status, _judged, page
 
 
 def a_service(name: str = "kafka", state: str = "running") -> ServiceRow:

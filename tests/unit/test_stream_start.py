@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import Any, Self
 
 import pytest
@@ -11,8 +12,13 @@ from connectors.schema_registry import SchemaRegistry
 from contracts.errors import Misconfigured
 from contracts.settings import Settings, StreamSettings
 from contracts.topics import MAX_DEAD_LETTER_BYTES
+from inference.domain.batching import BatchPlan
 from inference.stream import __main__ as process
+from inference.stream.in_flight import FrameInFlight, PartitionInFlight
+from inference.stream.metrics import Metrics
+from inference.stream.ready import ReadyFrames
 from tests.support.fake_kafka import FakeRegistry
+from tests.support.served import a_model
 
 SETTINGS = Settings(stream=StreamSettings(engine="fake"))
 
@@ -106,6 +112,41 @@ def test_a_worker_that_waits_for_the_registry_can_be_stopped(
     use(registry, monkeypatch)
     process.run(SETTINGS, Patience(registry, is_stopped=True))
     assert producers == []
+
+
+@pytest.mark.parametrize(
+    ("role", "group", "start"),
+    [("champion", "stream-champion", "earliest"), ("challenger", "stream-challenger", "latest")],
+)
+def test_a_shadow_reads_in_a_group_of_its_own_from_the_end(
+    role: str, group: str, start: str, producers: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = Registry()
+    registry.is_up = True
+    use(registry, monkeypatch)
+    made: list[tuple[str, dict[str, Any]]] = []
+
+    def subscribe(_settings: Settings, group: str, **given: Any) -> None:
+        made.append((group, given))
+        raise Subscribed
+
+    monkeypatch.setattr(process, "make_consumer", subscribe)
+    with pytest.raises(Subscribed):
+        process.run(Settings(stream=StreamSettings(engine="fake", role=role)), threading.Event())  # type: ignore[arg-type]
+    [(found, given)] = made
+    assert (found, given["auto.offset.reset"]) == (group, start)
+
+
+def test_a_swap_changes_when_a_batch_is_due_and_what_the_metrics_name() -> None:
+    ready, metrics = ReadyFrames(size=100, age_seconds=600), Metrics()
+    frame = FrameInFlight(PartitionInFlight(0), 0, 1, None)
+    ready.put([frame])
+    process._swapped(replace(a_model("7"), plan=BatchPlan(size=1, age_seconds=0.0)), ready, metrics)
+    assert ready.take() == [frame]
+    labels = {"name": "pcb", "version": "7", "digest": "7" * 64, "engine": "fake"}
+    assert metrics.registry.get_sample_value("sightline_stream_model_info", labels) == 1
+    process._swapped(a_model("8"), ready, metrics)
+    assert metrics.registry.get_sample_value("sightline_stream_model_info", labels) is None
 
 
 def test_what_the_registry_stands_in_for_has_the_same_calls() -> None:

@@ -17,7 +17,7 @@ from inference.domain.detections import Detections
 from inference.domain.letterbox import Image
 from inference.engines.fake_engine import FakeEngine
 from inference.registry.model_version import ModelVersion
-from inference.stream.champion import Champion, ServedModel
+from inference.serving.served_models import Role, ServedModel, ServedModels
 from inference.stream.intake import Intake
 from inference.stream.metrics import Metrics
 from inference.stream.outbox import Outbox
@@ -51,22 +51,34 @@ class Gate(FakeEngine):
 class Running:
     """A worker in a thread, with everything that a test wants to look at."""
 
-    def __init__(self, engine: FakeEngine, *, limit: int = 10_000_000, batch_size: int = 4) -> None:
+    def __init__(
+        self,
+        engine: FakeEngine,
+        *,
+        limit: int = 10_000_000,
+        batch_size: int = 4,
+        models: ServedModels | None = None,
+        role: Role = "champion",
+    ) -> None:
         self.consumer, self.producer, self.registry = FakeConsumer(), FakeProducer(), FakeRegistry()
         self.codec, self.metrics = a_codec(), Metrics()
         self.failure: BaseException | None = None
         self._stopping, abandoned = threading.Event(), threading.Event()
         self.in_polling_thread: list[Callable[[], None]] = []
         codec = a_codec(self.registry)
-        worker = Worker(self.producer, in_flight_limit=limit, metrics=self.metrics)
-        outbox = Outbox(self.producer, codec, finished=worker.finished, abandoned=abandoned)
+        self.models = models or ServedModels(ServedModel(version=VERSION, engine=engine))
+        worker = Worker(
+            self.producer, in_flight_limit=limit, metrics=self.metrics, has_model=lambda: bool(self.models.get(role))
+        )
+        outbox = Outbox(
+            self.producer, codec, finished=worker.finished, abandoned=abandoned, is_shadow=role == "challenger"
+        )
         ready = ReadyFrames(size=batch_size, age_seconds=0.01)
         intake = Intake(
             codec, ready, outbox, self.metrics, retention=timedelta(days=90), max_pixels=100_000, decode_threads=2,
             needs_pixels=engine.needs_pixels, abandoned=abandoned,
         )  # fmt: skip
-        champion = Champion(ServedModel(version=VERSION, engine=engine))
-        self.stages = Stages(intake, ready, champion, outbox, self.metrics, abandoned=abandoned)
+        self.stages = Stages(intake, ready, self.models, outbox, self.metrics, role=role, abandoned=abandoned)
         step = worker.step
 
         def stepping() -> None:

@@ -91,24 +91,52 @@ def test_a_remembered_token_expires_all_the_same(realm: Realm) -> None:
     assert code_of(verifier, token) == "expired"
 
 
+def test_a_token_is_known_once_it_was_verified_and_as_long_as_it_counts(realm: Realm) -> None:
+    now = [time.time()]
+    verifier = Verifier(AuthSettings(issuer=ISSUER, leeway_seconds=0), fetch=realm.jwks, clock=lambda: now[0])
+    token = realm.token(roles=["viewer"])
+    assert verifier.remembered(token) is None
+    identity = verifier.verify(token)
+    assert verifier.remembered(token) == identity
+    assert verifier.remembered(realm.token(roles=["admin"])) is None
+    now[0] += 301
+    assert verifier.remembered(token) is None
+
+
+class Ticks:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 def test_a_new_key_is_fetched_once_and_an_unknown_one_does_not_hammer_keycloak(realm: Realm) -> None:
-    verifier = a_verifier(realm, cooldown_seconds=1)
+    ticks, strange = Ticks(), a_key()
+    verifier = Verifier(AuthSettings(issuer=ISSUER, cooldown_seconds=30), fetch=realm.jwks, ticks=ticks)
     verifier.verify(realm.token())
     realm.keys["key-2"] = a_key()
-    time.sleep(1.1)
+    ticks.now += 31
     verifier.verify(realm.token(key_id="key-2"))
     assert realm.fetches == 2
     for _ in range(20):
-        assert code_of(verifier, realm.token(key=a_key(), key_id="nobody's")) == "unknown_key"
+        ticks.now += 1
+        assert code_of(verifier, realm.token(key=strange, key_id="nobody's")) == "unknown_key"
     assert realm.fetches == 2
+    ticks.now += 10
+    assert code_of(verifier, realm.token(key=strange, key_id="nobody's")) == "unknown_key"
+    assert realm.fetches == 3
 
 
 def test_a_key_that_was_rotated_away_stops_counting_even_for_a_remembered_token(realm: Realm) -> None:
-    verifier = a_verifier(realm, keys_seconds=1, cooldown_seconds=1)
+    ticks = Ticks()
+    verifier = Verifier(AuthSettings(issuer=ISSUER, keys_seconds=300), fetch=realm.jwks, ticks=ticks)
     token = realm.token()
     verifier.verify(token)
     realm.keys = {"key-2": a_key()}
-    time.sleep(1.1)
+    ticks.now += 299
+    verifier.verify(token)
+    ticks.now += 1
     assert code_of(verifier, token) == "unknown_key"
 
 
@@ -119,10 +147,18 @@ def test_without_keys_nobody_gets_in(realm: Realm) -> None:
 
 
 def test_keys_that_were_fetched_serve_on_while_keycloak_is_away_and_not_for_ever(realm: Realm) -> None:
-    verifier = a_verifier(realm, keys_seconds=2)
+    ticks = Ticks()
+    verifier = Verifier(AuthSettings(issuer=ISSUER, keys_seconds=300), fetch=realm.jwks, ticks=ticks)
     verifier.verify(realm.token())
     realm.is_away = True
+    ticks.now += 299
     verifier.verify(realm.token(roles=["viewer"]))
-    time.sleep(2.1)
+    ticks.now += 1
     with pytest.raises(Transient):
         verifier.verify(realm.token(roles=["viewer"]))
+    fetches, realm.is_away = realm.fetches, False
+    with pytest.raises(Transient, match="a moment ago"):
+        verifier.verify(realm.token(roles=["viewer"]))
+    assert realm.fetches == fetches
+    ticks.now += 1
+    verifier.verify(realm.token(roles=["viewer"]))

@@ -2,6 +2,34 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from typing import Annotated
 
-router = APIRouter()
+from fastapi import APIRouter, Path, Request, Response
+
+from inference.api import stored_image
+from inference.api.answers.problems import public_problems
+from inference.api.guard import GuardedRoute
+from inference.api.inputs import Neighbours
+from inference.api.problems import not_found
+from inference.persistence import frames
+
+router = APIRouter(tags=["frames"], route_class=GuardedRoute)
+
+
+@router.get(
+    "/v1/images/{ticket}",
+    response_class=Response,
+    responses=public_problems(403, 404, 416, 422, 503) | stored_image.RESPONSES,
+)
+def show_image(
+    ticket: Annotated[str, Path(max_length=200, description="From the answer about a frame, good for a minute")],
+    request: Request,
+    parts: Neighbours,
+) -> Response:
+    """A frame's image for a browser, which has no token at hand. 403: the ticket is too old, or not ours."""
+    frame_id = parts.tickets.frame_of(ticket)
+    with parts.database.connection() as connection:
+        row = frames.find(connection, frame_id)
+    if row is None:
+        raise not_found(f"frame {frame_id}")
+    return stored_image.answer(request, parts.frames, row)

@@ -6,9 +6,11 @@ evidence   rows, their predictions, their objects, page by page                 
 judging    witness + letters + expirations + evidence ──► each sequence is exactly one thing   (pure)
 verdicts   the values of all these
 rounds     audit: once, or again until it closes
+document   the report as JSON
 """
 
+from inference.persistence.audit.document import as_document
 from inference.persistence.audit.rounds import audit
 from inference.persistence.audit.verdicts import Named, Report, SessionVerdict, Unreadable
 
-__all__ = ["Named", "Report", "SessionVerdict", "Unreadable", "audit"]
+__all__ = ["Named", "Report", "SessionVerdict", "Unreadable", "as_document", "audit"]

@@ -354,7 +354,8 @@ def test_the_command_prints_what_a_person_and_a_script_need(
 ) -> None:
     import json
 
-    from sightline.commands.audit import as_json, in_words
+    from inference.persistence.audit import as_document
+    from sightline.commands.audit import in_words
 
     rows = pipeline.send(3)
     assert in_words(pipeline.audit()).endswith("audit closed: 3 acknowledged = 3 stored + 0 dead-lettered + 0 expired")
@@ -365,7 +366,7 @@ def test_the_command_prints_what_a_person_and_a_script_need(
         f"no object: camera line-1, session {rows[1]['session_id']}, sequence 1, frame {rows[1]['frame_id']}" in words
     )
     assert "audit NOT closed: 3 acknowledged = 2 stored + 0 dead-lettered + 0 expired + 1 unaccounted for" in words
-    answer = json.loads(json.dumps(as_json(report)))
+    answer = json.loads(json.dumps(as_document(report)))
     assert (answer["is_closed"], answer["stored"], answer["problem_count"]) == (False, 2, 1)
     assert [(entry["sequence"], entry["problem"]) for entry in answer["problems"]] == [(1, "no object")]
     assert answer["sessions"][0]["state"] == "closed"

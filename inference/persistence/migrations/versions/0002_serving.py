@@ -4,7 +4,9 @@
     gate_verdicts  what the platform's own evaluation said of a version against the champion of that time
     serving ─────► heartbeats: a row per process that serves a model
     reviews ─────► append-only: what a person saw in a frame; the newest one that nobody took back counts
+    standing_reviews  the reviews that nobody took back
     review_claims  who works on which frame, until when
+    part_of ─────► train or gate, the same for ever
 
 Times are UTC in `timestamp` without zone, as everywhere. No foreign key points at a partitioned table.
 """
@@ -18,6 +20,7 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
+# approved_by: a person's subject in Keycloak, or `bootstrap`; approved_by_name: for people to read, where it differs.
 # At most one promotion is under way for a model: the partial unique index holds even if the advisory lock is forgotten.
 PROMOTIONS = """
 CREATE TABLE promotions (
@@ -30,6 +33,7 @@ CREATE TABLE promotions (
     requested_at timestamp(6) NOT NULL DEFAULT (now() AT TIME ZONE 'UTC'),
     done_at timestamp(6),
     approved_by text NOT NULL,
+    approved_by_name text,
     reason text NOT NULL,
     CHECK ((state = 'intended') = (done_at IS NULL))
 );
@@ -55,6 +59,7 @@ CREATE TABLE gate_verdicts (
 CREATE INDEX gate_verdicts_by_version ON gate_verdicts (model, version, id DESC)
 """
 
+# `version` is empty while a process serves none; `reason` says why it does not serve, or has not warmed, what it should.
 SERVING = """
 CREATE TABLE serving (
     instance text PRIMARY KEY,
@@ -64,6 +69,7 @@ CREATE TABLE serving (
     state text NOT NULL,
     warmed_version text,
     engine text NOT NULL,
+    reason text,
     started_at timestamp(6) NOT NULL,
     updated_at timestamp(6) NOT NULL DEFAULT (now() AT TIME ZONE 'UTC')
 );
@@ -107,6 +113,25 @@ CREATE TABLE review_claims (
 CREATE INDEX review_claims_by_reviewer ON review_claims (reviewer, expires_at)
 """
 
+# The same rule as inference/domain/split.py, for ever: what is labelled for training is never gated with.
+PART_OF = """
+CREATE FUNCTION part_of(camera text, session uuid, number bigint) RETURNS text
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+RETURN CASE
+    ('x' || encode(
+        substr(sha256(convert_to(camera || '/' || session::text || '/' || (number / 50)::text, 'UTF8')), 1, 4), 'hex'
+    ))::bit(32)::bigint % 5
+    WHEN 0 THEN 'gate' ELSE 'train'
+END
+"""
+
+# Of several that stand, the newest of a frame counts.
+STANDING_REVIEWS = """
+CREATE VIEW standing_reviews AS
+SELECT said.* FROM reviews AS said
+WHERE said.undoes IS NULL AND NOT EXISTS (SELECT FROM reviews AS taken WHERE taken.undoes = said.review_id)
+"""
+
 # What is never changed once it is there, whatever program asks: a review, and a ledger row that is done or reverted.
 APPEND_ONLY = """
 CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -123,5 +148,14 @@ CREATE TRIGGER promotions_are_kept BEFORE DELETE ON promotions FOR EACH ROW EXEC
 
 def upgrade() -> None:
     """Creates every table, function and trigger above."""
-    for statements in (PROMOTIONS, GATE_VERDICTS, SERVING, REVIEWS, REVIEW_CLAIMS, APPEND_ONLY):
+    for statements in (
+        PROMOTIONS,
+        GATE_VERDICTS,
+        SERVING,
+        REVIEWS,
+        REVIEW_CLAIMS,
+        PART_OF,
+        STANDING_REVIEWS,
+        APPEND_ONLY,
+    ):
         op.execute(statements)

@@ -1,0 +1,157 @@
+"""One process's connections: taken in turn with its siblings, cut when they dawdle, let go without a failed request.
+
+    shared listening socket ─► Accepting (one at a time; the busier process gives way) ─► Connection ─► application
+                                                                                        └─ sweep: requests never ended
+
+Several processes accept from one socket, and the one that wakes first would take every connection of a burst: kept
+alive, they would stay there, and the other core would idle. So a process with more connections than a sibling waits a
+moment before it accepts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, MutableSequence
+from typing import Any, Final
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from contracts.logs import get_logger
+
+NOBODY: Final = 2**30  # the count of a process that is not there: nobody gives way to it
+_GIVE_WAY_SECONDS: Final = 0.003
+_LAST_REQUEST_SECONDS: Final = 1.0  # after the signal: for a request that was on its way on an idle connection
+
+_log = get_logger(__name__)
+
+
+class Connection(HttpToolsProtocol):
+    """uvicorn's, with a limit on the time that a request may take to come, and an end that no client notices."""
+
+    unfinished_since: float | None = None  # on the loop's clock: opened or spoken to, and the request is not whole yet
+    is_ending = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """The clock runs from the first moment: a silent connection is none."""
+        super().connection_made(transport)
+        self.unfinished_since = self.loop.time()
+
+    def data_received(self, data: bytes) -> None:
+        """The first bytes of the next request start the clock."""
+        if self.unfinished_since is None:
+            self.unfinished_since = self.loop.time()
+        super().data_received(data)
+
+    def on_headers_complete(self) -> None:
+        """While the process ends, each connection's next answer is its last."""
+        super().on_headers_complete()
+        if self.is_ending and self.cycle is not None:
+            self.cycle.keep_alive = False
+
+    def on_message_complete(self) -> None:
+        """The request is whole: what follows is our time."""
+        self.unfinished_since = None
+        super().on_message_complete()
+
+    def shutdown(self) -> None:
+        """Ends after the next answer, or when none is asked for: closed at once, it could cross with a request."""
+        self.is_ending = True
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.keep_alive = False
+        else:
+            self.loop.call_later(_LAST_REQUEST_SECONDS, self._close_idle)
+
+    def cut(self) -> None:
+        """The client took too long. What was answered is on its way; the application learns of the end."""
+        if not self.transport.is_closing():
+            self.transport.close()
+
+    def _close_idle(self) -> None:
+        is_idle = self.cycle is None or self.cycle.response_complete
+        if is_idle and self.unfinished_since is None and not self.transport.is_closing():
+            self.transport.close()
+
+
+class Accepting:
+    """Accepts for one process; stands where uvicorn keeps its asyncio servers."""
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        make_connection: Callable[[], asyncio.Protocol],
+        *,
+        counts: MutableSequence[int],
+        number: int,
+        count: Callable[[], int],
+    ) -> None:
+        """`counts` is shared by all processes, `number` is this one's place in it, `count()` its connections now."""
+        self._loop = asyncio.get_running_loop()
+        self._listener = listener
+        self._make_connection = make_connection
+        self._counts = counts
+        self._number = number
+        self._count = count
+        self._arriving: set[asyncio.Task[Any]] = set()
+        self._is_open = True
+        counts[number] = 0
+        listener.setblocking(False)
+        self._loop.add_reader(listener.fileno(), self._readable)
+
+    def close(self) -> None:
+        """Takes what has already arrived, and no more."""
+        if not self._is_open:
+            return
+        self._is_open = False
+        self._loop.remove_reader(self._listener.fileno())
+        while self._accept():
+            pass
+        self._listener.close()
+        self._counts[self._number] = NOBODY
+
+    async def wait_closed(self) -> None:
+        """Until the last that were accepted are connections."""
+        if self._arriving:
+            await asyncio.wait(self._arriving)
+
+    def update(self) -> None:
+        """Tells the siblings how many connections there are."""
+        if self._is_open:
+            self._counts[self._number] = self._count() + len(self._arriving)
+
+    def _readable(self) -> None:
+        self.update()
+        mine = self._counts[self._number]
+        if any(other < mine for other in self._counts):
+            self._loop.remove_reader(self._listener.fileno())
+            self._loop.call_later(_GIVE_WAY_SECONDS, self._take_over)
+        else:
+            self._accept()
+
+    def _take_over(self) -> None:
+        """Nobody came: a sibling may be stuck or gone."""
+        if self._is_open:
+            self._accept()
+            self._loop.add_reader(self._listener.fileno(), self._readable)
+
+    def _accept(self) -> bool:
+        try:
+            arrived, _address = self._listener.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return False
+        except OSError as error:  # no more file descriptors: those we have go on
+            _log.warning("connection_not_accepted", reason=error.strerror)
+            return False
+        arrived.setblocking(False)
+        arrived.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        task = self._loop.create_task(self._arrive(arrived))
+        self._arriving.add(task)
+        task.add_done_callback(self._arriving.discard)
+        self.update()
+        return True
+
+    async def _arrive(self, arrived: socket.socket) -> None:
+        try:
+            await self._loop.connect_accepted_socket(self._make_connection, arrived)
+        except OSError:  # gone already
+            arrived.close()

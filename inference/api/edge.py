@@ -1,0 +1,102 @@
+"""What every request passes first and last: HEAD, the deadline and limit of its body, its place in the metrics.
+
+    request ─► edge ─► errors to problems ─► routes
+               └─ counts the answer by route template and status
+
+Plain ASGI: the framework's own middleware would cost as much as all the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Final
+
+from prometheus_client import Counter, Histogram
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from inference.api.metrics import Metrics
+from inference.api.problems import BodyProblem
+
+_UNMATCHED: Final = "unmatched"  # never a path: whoever scans for pages must not fill the metrics
+
+
+class Edge:
+    """The outermost layer of our own."""
+
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, body_bytes: int, read_seconds: float) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._body_bytes = body_bytes
+        self._read_seconds = read_seconds
+        self._counters: dict[tuple[str, str, int], Counter] = {}
+        self._histograms: dict[tuple[str, str], Histogram] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See the module."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        method: str = scope["method"]
+        if method == "HEAD":  # the server leaves the body out; its length stays
+            scope["method"] = "GET"
+        status = 500
+
+        async def counted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                scope["method"] = method
+            await send(message)
+
+        try:
+            await self._app(scope, _Body(receive, self._body_bytes, self._read_seconds).receive, counted)
+        finally:
+            scope["method"] = method
+            self._count(method, scope, status, time.perf_counter() - began)
+
+    def _count(self, method: str, scope: Scope, status: int, seconds: float) -> None:
+        route: str = getattr(scope.get("route"), "path", _UNMATCHED)
+        if method not in _METHODS:
+            method = "other"
+        counter = self._counters.get((method, route, status))
+        if counter is None:
+            counter = self._counters[method, route, status] = self._metrics.requests.labels(method, route, str(status))
+        histogram = self._histograms.get((method, route))
+        if histogram is None:
+            histogram = self._histograms[method, route] = self._metrics.request_seconds.labels(method, route)
+        counter.inc()
+        histogram.observe(seconds)
+
+
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+class _Body:
+    """Bounds what a client sends, in bytes and time; the image routes bound the bytes further."""
+
+    def __init__(self, receive: Receive, limit: int, seconds: float) -> None:
+        self._receive = receive
+        self._limit = self._left = limit
+        self._seconds = seconds
+        self._until: float | None = None  # on the loop's clock, from when the body is first asked for
+        self._is_whole = False
+
+    async def receive(self) -> Message:
+        if self._is_whole:  # whoever asks now waits for the end of the connection
+            return await self._receive()
+        if self._until is None:
+            self._until = asyncio.get_running_loop().time() + self._seconds
+        try:
+            async with asyncio.timeout_at(self._until):
+                message = await self._receive()
+        except TimeoutError as error:
+            raise BodyProblem(
+                408, "slow_request", f"the body was not whole after {self._seconds:g} s: send it faster"
+            ) from error
+        self._is_whole = not message.get("more_body", False)
+        self._left -= len(message.get("body", b""))
+        if self._left < 0:
+            raise BodyProblem(413, "body_too_large", f"the body has more than {self._limit} bytes")
+        return message

@@ -1,0 +1,249 @@
+"""A better model existed, and the old environment could not run it. Here it is handed over with one command.
+
+    weaker model serves ─► deliver the better one ─► gate ─► promote ─► every replica ─► rollback ─► promote again
+    all the while        images to the API, frames to the stream, at half of what the machine can take
+
+Every answer of the API and every frame of the stream is recorded: none fails, none is skipped, none is twice.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+
+from connectors.cameras.boards import encode_jpeg, simulate_board
+from contracts.settings import Settings
+from inference.registry.mlflow_client import connect
+from sightline.stack.bootstrap import as_bootstrap
+from sightline.stack.home import Home
+from sightline.stack.logins import read as read_logins
+from tests.support.command_line import Outcome, finish, run, run_as, start
+from tests.support.handovers import DEMO, WEAKER, a_handover, trained_on
+from tests.support.stack import running_stack
+from tests.support.waiting import eventually
+
+SWAP_SECONDS = 5.0  # from the ledger's row to the last replica's heartbeat
+GATE_BOARDS = "60"
+STREAM_FPS = "4"
+API_CLIENTS = 1
+API_PAUSE_SECONDS = 0.25
+
+LAST_BEAT = """
+SELECT max(updated_at) FROM serving
+WHERE version = %s AND state = 'serving' AND updated_at > (now() AT TIME ZONE 'UTC') - interval '10 seconds'
+"""
+OTHERS = """
+SELECT count(*) FROM serving
+WHERE kind IN ('api', 'stream') AND version <> %s AND updated_at > (now() AT TIME ZONE 'UTC') - interval '10 seconds'
+"""
+
+
+@pytest.fixture(scope="module")
+def full() -> Iterator[Settings]:
+    """A stack of profile full whose first champion is the weaker model."""
+    with running_stack(profile="full", first_model=WEAKER) as settings:
+        yield settings
+
+
+@dataclass(kw_only=True)
+class Answers:
+    """Every answer of the API, by status and version."""
+
+    statuses: Counter[int] = field(default_factory=Counter)
+    versions: Counter[str] = field(default_factory=Counter)
+    broken: list[str] = field(default_factory=list)  # connections that failed
+
+
+class Load:
+    """Asks for detections, one image after the other, with pauses; never two versions mixed in one answer."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.answers = Answers()
+        self._settings = settings
+        self._image = encode_jpeg(simulate_board(seed=9, index=0, size=640))
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._ask, daemon=True) for _ in range(API_CLIENTS)]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> Answers:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(30)
+        return self.answers
+
+    def _ask(self) -> None:
+        token, until = "", 0.0
+        with httpx.Client(base_url=self._settings.api.url, timeout=30, trust_env=False) as client:
+            while not self._stop.is_set():
+                if time.monotonic() > until:  # it lives for five minutes
+                    token, until = (
+                        run(self._settings, "token", "--user", "operator").out.strip(),
+                        time.monotonic() + 120,
+                    )
+                headers = {"Authorization": f"Bearer {token}"}
+                try:
+                    answer = client.post("/v1/detections", content=self._image, headers=headers)
+                except httpx.HTTPError as error:
+                    self.answers.broken.append(repr(error))
+                else:
+                    self.answers.statuses[answer.status_code] += 1
+                    if answer.status_code == 200:
+                        self.answers.versions[answer.json()["model"]["version"]] += 1
+                self._stop.wait(API_PAUSE_SECONDS)
+
+
+@contextmanager
+def under_load(settings: Settings, camera: str) -> Iterator[Load]:
+    """API and stream busy at about half of what they can take; at the end every frame is accounted for."""
+    load = Load(settings)
+    sending = start(settings, "send", "simulator:?size=320", "--camera", camera, "--fps", STREAM_FPS, "--json")
+    load.start()
+    try:
+        eventually(lambda: load.answers.statuses[200] > 2, seconds=60)
+        yield load
+    finally:
+        answers = load.stop()
+        sending.send_signal(2)
+        sent = finish(sending, seconds=120)
+    assert answers.broken == []
+    assert set(answers.statuses) == {200}, answers.statuses
+    assert sent.answer["acknowledged"] == sent.answer["captured"] > 0
+    audit = run(settings, "audit", "--camera", camera, "--wait", "120", "--json", seconds=180)
+    assert audit.code == 0, audit.out
+    assert audit.answer["stored"] == sent.answer["acknowledged"]
+
+
+def model(
+    settings: Settings, *arguments: str, person: str = "scientist", code: int = 0, seconds: float = 300
+) -> Outcome:
+    outcome = run_as(settings, person, "model", *arguments, seconds=seconds)
+    assert outcome.code == code, f"{arguments}: {outcome.code}\n{outcome.out}\n{outcome.err}"
+    return outcome
+
+
+def promoted(settings: Settings, *arguments: str) -> tuple[dict[str, Any], float]:
+    """The ledger's row, and seconds from its done until the last replica told that it serves the version."""
+    row = json.loads(model(settings, *arguments, "--json", person="approver").out)
+    with psycopg.connect(settings.postgres.conninfo, autocommit=True) as connection:
+
+        def all_serve() -> bool:
+            [others] = connection.execute(OTHERS, [row["version"]]).fetchone() or (1,)
+            return others == 0
+
+        eventually(all_serve, seconds=30, every=0.1)
+        [seconds] = connection.execute(
+            "SELECT extract(epoch FROM (now() AT TIME ZONE 'UTC') - done_at)::float FROM promotions WHERE id = %s",
+            [row["id"]],
+        ).fetchone() or (float("inf"),)
+    return row, seconds
+
+
+def test_a_better_model_is_delivered_judged_promoted_and_rolled_back_under_load(full: Settings, tmp_path: Path) -> None:
+    with under_load(full, "story") as load:
+        delivered = json.loads(model(full, "deliver", str(a_handover(tmp_path / "better", DEMO)), "--json").out)
+        assert delivered["role"] == "challenger"
+        better = delivered["version"]
+        verdict = json.loads(model(full, "gate", better, "--boards", GATE_BOARDS, "--json").out)
+        assert (verdict["verdict"], verdict["champion_version"]) == ("pass", "1")
+        row, seconds = promoted(full, "promote", better, "--reason", "it finds more")
+        assert (row["version"], row["previous_version"], row["state"]) == (better, "1", "done")
+        assert seconds < SWAP_SECONDS
+        seen = load.answers.versions[better]
+        eventually(lambda: load.answers.versions[better] > seen + 2, seconds=30)
+        row, seconds = promoted(full, "rollback", "--reason", "trying the way back")
+        assert (row["version"], row["previous_version"]) == ("1", better)
+        assert seconds < SWAP_SECONDS
+        row, seconds = promoted(full, "promote", better, "--reason", "and forth")
+        assert seconds < SWAP_SECONDS
+    history = json.loads(model(full, "history", "--json", person="viewer").out)
+    assert [row["version"] for row in history["items"]][:4] == [better, "1", better, "1"]
+    assert history["items"][0]["approved_by"]
+
+
+def test_the_stream_predicted_every_frame_of_the_story_once_by_the_champion_of_its_moment(full: Settings) -> None:
+    """By version: nothing is missing between two, and no frame has two rows of one version."""
+    with psycopg.connect(full.postgres.conninfo) as connection:
+        rows = connection.execute(
+            "SELECT model_version, count(*), count(DISTINCT frame_id) FROM predictions "
+            "WHERE camera_id = 'story' AND role = 'champion' GROUP BY 1"
+        ).fetchall()
+        frames = connection.execute("SELECT count(*) FROM frames WHERE camera_id = 'story'").fetchone()
+    assert {version for version, _, _ in rows} >= {"1", "2"}
+    assert sum(count for _, count, _ in rows) == (frames or (0,))[0]
+
+
+def test_a_worse_challenger_is_held_with_its_figures_and_cannot_be_promoted(full: Settings) -> None:
+    """The weaker model again, now against the better champion."""
+    held = model(full, "gate", "1", "--boards", GATE_BOARDS, "--json", code=99)
+    verdict = json.loads(held.out)
+    assert verdict["verdict"] == "hold"
+    assert any(re.search(r"mAP\S* 0\.\d+.*champion's 0\.\d+", reason) for reason in verdict["reasons"])
+    refused = model(full, "promote", "1", "--reason", "please", person="approver", code=65)
+    assert "gate" in refused.err
+
+
+def test_a_model_trained_on_gate_frames_is_refused_and_the_frames_are_named(full: Settings, tmp_path: Path) -> None:
+    from inference.delivery.gate_set import simulated
+
+    seen = simulated(int(GATE_BOARDS)).images[0]
+    cheat = another(trained_on(a_handover(tmp_path / "cheat", DEMO), seen.sha256), "cheat")
+    version = json.loads(model(full, "deliver", str(cheat), "--json").out)["version"]
+    refused = model(full, "gate", version, "--boards", GATE_BOARDS, code=65)
+    assert seen.name in refused.err
+
+
+def test_a_broken_model_is_refused_before_it_is_registered(full: Settings, tmp_path: Path) -> None:
+    broken = a_handover(tmp_path / "broken", DEMO)
+    (broken / "model.onnx").write_bytes(b"not a graph")
+    before = versions(full)
+    refused = model(full, "deliver", str(broken), code=65)
+    assert "model.onnx" in refused.err
+    assert versions(full) == before
+
+
+def test_an_alias_moved_by_hand_is_not_served_is_reported_and_put_back(full: Settings) -> None:
+    """Somebody with the bootstrap's account writes the alias past the ledger."""
+    name = full.mlflow.model_name
+    home = Home(full.stack.home)
+    client = connect(as_bootstrap(full, read_logins(home)))
+    champion = client.get_model_version_by_alias(name, "champion").version
+    client.set_registered_model_alias(name, "champion", "1")
+    assert champion != "1"
+    eventually(lambda: str(client.get_model_version_by_alias(name, "champion").version) == str(champion), seconds=30)
+    with psycopg.connect(full.postgres.conninfo) as connection:
+        served = connection.execute("SELECT DISTINCT version FROM serving WHERE kind IN ('api', 'stream')").fetchall()
+    assert served == [(str(champion),)]
+    assert "alias_put_back" in log_of(full, "api")
+
+
+def another(folder: Path, name: str) -> Path:
+    """The same model under another digest: a note in the file's metadata, which ONNX allows to be appended."""
+    note = name.encode()
+    entry = b"\x0a" + bytes([4]) + b"note" + b"\x12" + bytes([len(note)]) + note
+    file = folder / "model.onnx"
+    file.write_bytes(file.read_bytes() + b"\x72" + bytes([len(entry)]) + entry)
+    return folder
+
+
+def versions(settings: Settings) -> list[str]:
+    listed = json.loads(model(settings, "list", "--json", person="viewer").out)
+    return sorted(one["version"] for one in listed["items"])
+
+
+def log_of(settings: Settings, service: str) -> str:
+    return (settings.stack.home / "logs" / f"{service}.log").read_text(errors="replace")

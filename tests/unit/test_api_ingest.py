@@ -1,0 +1,261 @@
+"""POST /v1/frames: 202 only for what the broker has; one session per camera; nothing half done."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from connectors.cameras.images import RejectedImage, captured_image
+from connectors.cameras.summary import Snapshot
+from contracts.errors import Misconfigured, Transient
+from contracts.settings import ApiSettings, Settings
+from inference.api import ingest as module
+from inference.api.ingest import Ingest
+from inference.api.metrics import Metrics
+from inference.api.problems import Problem
+from inference.api.routes.frames import _check_times
+from tests.support.images import jpeg
+
+
+class FakeSession:
+    """A session whose broker can be away; acknowledgements come from another thread."""
+
+    def __init__(self, broker: Broker, camera_id: str, stop: threading.Event, give_up: threading.Event) -> None:
+        self.session_id = f"session-{camera_id}-{len(broker.sessions)}"
+        self.broker, self.stop, self.give_up = broker, stop, give_up
+        self.is_open = self.is_closed = False
+        self.sent: list[str] = []
+        self.rejected: list[str] = []
+        broker.sessions.append(self)
+
+    def open(self) -> str:
+        if self.broker.misconfigured:
+            raise Misconfigured("the broker has no topic frames")
+        while not self.broker.is_up:
+            if self.stop.wait(0.005):
+                raise Transient("stopped before the session was open")
+        self.is_open = True
+        return self.session_id
+
+    def submit_numbered(self, image, *, on_acknowledged):
+        if self.broker.refusal is not None:
+            raise self.broker.refusal
+        sequence = len(self.sent)
+        frame_id = f"frame-{sequence}"
+        self.sent.append(frame_id)
+        if self.broker.acknowledges:
+            threading.Timer(0.005, on_acknowledged, (frame_id, None)).start()
+        return frame_id, sequence
+
+    def reject(self, image: RejectedImage) -> None:
+        self.rejected.append(image.code)
+
+    def snapshot(self) -> Snapshot:
+        return Snapshot(
+            session_id=self.session_id, camera_id="c", captured=0, acknowledged=0, last_acknowledged=-1, rejected=0,
+            waiting_for="waiting for the broker" if self.broker.is_known_away else "",
+        )  # fmt: skip
+
+    def close(self) -> None:
+        assert self.is_open
+        self.is_closed = True
+
+
+class Broker:
+    def __init__(self) -> None:
+        self.is_up = self.acknowledges = True
+        self.is_known_away = self.misconfigured = False
+        self.refusal: Exception | None = None
+        self.sessions: list[FakeSession] = []
+
+
+@asynccontextmanager
+async def running(broker: Broker, **api):
+    settings = Settings(api=ApiSettings(**{"request_seconds": 0.3} | api))
+    ingest = Ingest(
+        settings, Metrics(), make_session=lambda camera, stop, give_up: FakeSession(broker, camera, stop, give_up)
+    )
+    ingest.start()
+    try:
+        yield ingest
+    finally:
+        await ingest.close(within_seconds=0.5)
+
+
+def an_image(shade: int = 90):
+    return captured_image(jpeg(shade=shade), name="a.jpg")
+
+
+def told(story: Callable[[Ingest], object], broker: Broker, **api) -> object:
+    async def whole():
+        async with running(broker, **api) as ingest:
+            return await story(ingest)
+
+    return asyncio.run(whole())
+
+
+def test_a_frame_is_taken_once_the_broker_has_it():
+    broker = Broker()
+
+    async def story(ingest: Ingest):
+        return [await ingest.take("line-1", an_image()) for _ in range(3)]
+
+    taken = told(story, broker)
+    assert [frame.sequence for frame in taken] == [0, 1, 2]
+    assert {frame.session_id for frame in taken} == {"session-line-1-0"}
+    assert [session.is_closed for session in broker.sessions] == [True], "closed at the drain"
+
+
+def test_cameras_have_sessions_of_their_own_and_requests_at_once_share_one():
+    broker = Broker()
+
+    async def story(ingest: Ingest):
+        return await asyncio.gather(*(ingest.take(camera, an_image()) for camera in ("a", "b", "a", "b", "a")))
+
+    taken = told(story, broker)
+    assert len(broker.sessions) == 2
+    assert sorted(frame.sequence for frame in taken if frame.session_id.startswith("session-a")) == [0, 1, 2]
+
+
+def test_while_the_broker_is_away_nothing_is_sent_and_the_answer_comes_in_time():
+    broker = Broker()
+    broker.is_up = False
+
+    async def story(ingest: Ingest):
+        began = time.monotonic()
+        with pytest.raises(Problem) as away:
+            await ingest.take("line-1", an_image())
+        seconds = time.monotonic() - began
+        broker.is_up = True
+        return away.value, seconds, await ingest.take("line-1", an_image())
+
+    away, seconds, taken = told(story, broker)
+    assert (away.status, away.code, away.headers) == (503, "broker_away", {"Retry-After": "2"})
+    assert 0.2 < seconds < 2
+    assert taken.session_id == "session-line-1-1", "a new session, when the broker is back"
+    assert broker.sessions[0].sent == []
+
+
+def test_a_broker_known_to_be_away_gets_no_more_frames():
+    broker = Broker()
+
+    async def story(ingest: Ingest):
+        await ingest.take("line-1", an_image())
+        broker.is_known_away = True
+        with pytest.raises(Problem, match="nothing was sent"):
+            await ingest.take("line-1", an_image())
+
+    told(story, broker)
+    assert len(broker.sessions[0].sent) == 1
+
+
+def test_silence_after_the_sending_is_told_apart_from_not_sent():
+    broker = Broker()
+    broker.acknowledges = False
+
+    async def story(ingest: Ingest):
+        with pytest.raises(Problem) as unconfirmed:
+            await ingest.take("line-1", an_image())
+        return unconfirmed.value, ingest._in_flight
+
+    unconfirmed, in_flight = told(story, broker)
+    assert (unconfirmed.status, unconfirmed.code) == (503, "unconfirmed")
+    assert "may still arrive" in unconfirmed.detail
+    assert in_flight == 0
+
+
+def test_a_session_that_the_broker_refused_is_replaced():
+    broker = Broker()
+
+    async def story(ingest: Ingest):
+        await ingest.take("line-1", an_image())
+        broker.refusal = Transient("the broker lost track of this producer")
+        with pytest.raises(Transient):
+            await ingest.take("line-1", an_image())
+        broker.refusal = None
+        return await ingest.take("line-1", an_image())
+
+    assert told(story, broker).session_id == "session-line-1-1"
+
+
+def test_a_missing_topic_is_nothing_to_wait_for():
+    broker = Broker()
+    broker.misconfigured = True
+
+    async def story(ingest: Ingest):
+        for _ in range(2):
+            with pytest.raises(Misconfigured, match="no topic"):
+                await ingest.take("line-1", an_image())
+
+    told(story, broker)
+
+
+def test_a_camera_that_falls_silent_has_its_session_closed(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "IDLE_SECONDS", 0.05)
+    monkeypatch.setattr(module, "_IDLE_ROUND_SECONDS", 0.02)
+    broker = Broker()
+
+    async def story(ingest: Ingest):
+        await ingest.take("line-1", an_image())
+        async with asyncio.timeout(5):
+            while not broker.sessions[0].is_closed:  # noqa: ASYNC110 - another thread brings it about
+                await asyncio.sleep(0.01)
+        return await ingest.take("line-1", an_image())
+
+    assert told(story, broker).session_id == "session-line-1-1"
+
+
+def test_there_is_a_limit_to_the_cameras_of_a_process(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "MOST_CAMERAS", 2)
+
+    async def story(ingest: Ingest):
+        await ingest.take("a", an_image())
+        await ingest.take("b", an_image())
+        with pytest.raises(Problem) as refused:
+            await ingest.take("c", an_image())
+        await ingest.take("a", an_image())
+        return refused.value.code
+
+    assert told(story, Broker()) == "too_many_cameras"
+
+
+def test_what_a_camera_would_refuse_is_noted_in_its_session():
+    broker = Broker()
+
+    async def story(ingest: Ingest):
+        ingest.reject("line-1", RejectedImage(name="x", code="not_an_image", reason="a text"))
+        await ingest.take("line-1", an_image())
+        ingest.reject("line-1", RejectedImage(name="x", code="not_an_image", reason="a text"))
+
+    told(story, broker)
+    assert broker.sessions[0].rejected == ["not_an_image"]
+
+
+@pytest.mark.parametrize(
+    ("captured", "code"),
+    [
+        (timedelta(days=-91), "captured_at_out_of_window"),
+        (timedelta(minutes=11), "captured_at_out_of_window"),
+        (timedelta(days=-89), None),
+        (timedelta(minutes=9), None),
+    ],
+)
+def test_a_capture_time_that_the_contract_refuses_is_refused_here(captured: timedelta, code: str | None):
+    at = datetime.now(UTC) + captured
+    if code is None:
+        _check_times(at, None, retention=timedelta(days=90))
+    else:
+        with pytest.raises(Problem) as refused:
+            _check_times(at, None, retention=timedelta(days=90))
+        assert (refused.value.status, refused.value.code) == (422, code)
+
+
+def test_a_source_time_before_1970_is_refused():
+    with pytest.raises(Problem, match="1970"):
+        _check_times(None, datetime(1969, 1, 1, tzinfo=UTC), retention=timedelta(days=90))

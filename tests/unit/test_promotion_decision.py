@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+
+from inference.domain.promotion import (
+    AliasChange,
+    Candidate,
+    Judged,
+    Settlement,
+    alias_changes,
+    refusal,
+    settlement,
+)
+
+DIGEST = "a" * 64
+
+
+def a_candidate(**changes: Any) -> Candidate:
+    return Candidate(**{"version": "2", "is_registered": True, "digest": DIGEST} | changes)
+
+
+def judged(**changes: Any) -> Judged:
+    return Judged(**{"is_pass": True, "digest": DIGEST, "champion": "1", "reasons": ()} | changes)
+
+
+def test_a_version_that_passed_against_the_present_champion_may_be_promoted() -> None:
+    assert refusal(a_candidate(), champion="1", judged=judged()) is None
+    assert refusal(a_candidate(), champion=None, judged=judged(champion=None)) is None
+    assert refusal(a_candidate(), champion="1", judged=None, needs_verdict=False) is None
+
+
+@pytest.mark.parametrize(
+    ("candidate", "verdict", "code"),
+    [
+        (a_candidate(is_registered=False, digest=""), judged(), "unknown_version"),
+        (a_candidate(version="1"), judged(), "already_champion"),
+        (a_candidate(digest=""), judged(), "digest_missing"),
+        (a_candidate(digest="A" * 64), judged(), "digest_missing"),
+        (a_candidate(), None, "gate_not_passed"),
+        (a_candidate(), judged(is_pass=False), "gate_not_passed"),
+        (a_candidate(), judged(digest="b" * 64), "gate_not_passed"),
+        (a_candidate(), judged(champion="0"), "gate_not_passed"),
+        (a_candidate(), judged(champion=None), "gate_not_passed"),
+    ],
+)
+def test_everything_else_is_refused_by_its_code(candidate: Candidate, verdict: Judged | None, code: str) -> None:
+    refused = refusal(candidate, champion="1", judged=verdict)
+    assert refused is not None
+    assert refused.code == code
+    without_the_gate = refusal(candidate, champion="1", judged=verdict, needs_verdict=False)
+    assert (without_the_gate is None) == (code == "gate_not_passed")
+
+
+def test_a_held_version_is_refused_with_the_gates_own_figures() -> None:
+    held = judged(is_pass=False, reasons=("ap50 0.71 < 0.80", "recall of open 0.4 < 0.6"))
+    refused = refusal(a_candidate(), champion="1", judged=held)
+    assert refused is not None
+    assert "ap50 0.71 < 0.80; recall of open 0.4 < 0.6" in refused.message
+
+
+def test_a_half_done_promotion_is_finished_only_when_its_alias_has_moved() -> None:
+    assert settlement("2", "2") is Settlement.FINISH
+    for elsewhere in ("1", "3", None):
+        assert settlement("2", elsewhere) is Settlement.REVERT
+
+
+def test_the_predecessors_alias_is_written_before_the_champions() -> None:
+    assert alias_changes({"champion": "1", "challenger": "2"}, champion="2", previous="1") == [
+        AliasChange(alias="previous_champion", was=None, version="1"),
+        AliasChange(alias="champion", was="1", version="2"),
+        AliasChange(alias="challenger", was="2", version=None),
+    ]
+
+
+@pytest.mark.parametrize("aliases", list(itertools.product([None, "1", "2", "3"], repeat=3)))
+def test_whatever_the_aliases_were_one_round_makes_them_what_the_ledger_says(aliases: tuple[str | None, ...]) -> None:
+    names = ("champion", "previous_champion", "challenger")
+    found = {name: version for name, version in zip(names, aliases, strict=True) if version is not None}
+    challenger = found.get("challenger")
+    for change in alias_changes(found, champion="2", previous="1"):
+        assert found.pop(change.alias, None) == change.was
+        if change.version is not None:
+            found[change.alias] = change.version
+    kept = {"challenger": challenger} if challenger not in {None, "2"} else {}
+    assert found == {"champion": "2", "previous_champion": "1"} | kept
+    assert alias_changes(found, champion="2", previous="1") == []
