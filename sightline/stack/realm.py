@@ -147,12 +147,25 @@ class _Realm:
         name = wanted["clientId"]
         found = self._admin.get(f"{self._base}/clients", clientId=name)
         if not found:
-            self._admin.post(f"{self._base}/clients", {**wanted, "defaultClientScopes": scopes})
+            self._admin.post(f"{self._base}/clients", {"defaultClientScopes": scopes, **wanted})
             self.changes.append(f"made the client {name}")
-        elif differing := differences(wanted, found[0]):
+            return
+        self._give_scopes(found[0], wanted.get("defaultClientScopes", scopes))
+        wanted = {key: value for key, value in wanted.items() if key != "defaultClientScopes"}
+        if differing := differences(wanted, found[0]):
             merged = {**found[0], **wanted, "attributes": {**found[0]["attributes"], **wanted.get("attributes", {})}}
             self._admin.put(f"{self._base}/clients/{found[0]['id']}", merged)
             self.changes.append(f"client {name}: {', '.join(differing)}")
+
+    def _give_scopes(self, client: Mapping[str, Any], wanted: list[str]) -> None:
+        """A client that exists has its scopes changed one by one: in its own representation Keycloak ignores them."""
+        missing = [scope for scope in wanted if scope not in client["defaultClientScopes"]]
+        if not missing:
+            return
+        known = {scope["name"]: scope["id"] for scope in self._admin.get(f"{self._base}/client-scopes")}
+        for scope in missing:
+            self._admin.put(f"{self._base}/clients/{client['id']}/default-client-scopes/{known[scope]}", {})
+        self.changes.append(f"client {client['clientId']}: {', '.join(missing)} in its tokens")
 
     def ensure_client_roles(self, client: str, wanted: Mapping[str, str]) -> None:
         path = f"{self._base}/clients/{self._client(client)}/roles"

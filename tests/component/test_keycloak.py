@@ -111,6 +111,9 @@ def test_what_an_administrator_changed_of_people_stays_and_what_the_file_says_re
         admin.put(f"/admin/realms/{REALM}", {**found, "accessTokenLifespan": 3600})
         client = admin.get(f"/admin/realms/{REALM}/clients", clientId="sightline-docs")[0]
         admin.put(f"/admin/realms/{REALM}/clients/{client['id']}", {**client, "redirectUris": ["http://elsewhere/*"]})
+        pages = admin.get(f"/admin/realms/{REALM}/clients", clientId="sightline-mlflow")[0]
+        scope = {scope["name"]: scope["id"] for scope in admin.get(f"/admin/realms/{REALM}/client-scopes")}
+        admin.delete(f"/admin/realms/{REALM}/clients/{pages['id']}/default-client-scopes/{scope['sightline-mlflow']}")
         reviewer = admin.get(f"/admin/realms/{REALM}/users", username="reviewer", exact="true")[0]
         operator = admin.get(f"/admin/realms/{REALM}/roles/operator")
         admin.post(f"/admin/realms/{REALM}/users/{reviewer['id']}/role-mappings/realm", [operator])
@@ -118,6 +121,7 @@ def test_what_an_administrator_changed_of_people_stays_and_what_the_file_says_re
     changes = keycloak.ensure_realm()
     assert sorted(changes) == [
         "client sightline-docs: redirectUris",
+        "client sightline-mlflow: sightline-mlflow in its tokens",
         "realm: accessTokenLifespan",
         "role camera no longer includes operator",
     ]

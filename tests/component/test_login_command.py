@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import html
 import json
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,7 +17,7 @@ from connectors import access
 from contracts.settings import LoginSettings, Settings, StackSettings
 from inference.api.tokens import Verifier
 from sightline.stack.home import Home, write_private
-from tests.support.keycloak import KeycloakServer
+from tests.support.keycloak import KeycloakServer, a_browser, submit
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -105,13 +103,9 @@ def test_a_person_logs_in_with_a_code_in_a_browser_and_stays_logged_in(keycloak:
 
 def approve(url: str, user: str, password: str) -> None:
     """What the person does in the browser."""
-    with httpx.Client(follow_redirects=True, timeout=60, trust_env=False) as browser:
-        page = browser.get(url)
-        for data in ({"username": user, "password": password}, {"accept": "Yes"}):
-            form = re.search(r'<form[^>]*action="([^"]+)"', page.text)
-            assert form is not None, page.text[:3000]
-            hidden = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', page.text))
-            page = browser.post(str(page.url.join(html.unescape(form.group(1)))), data={**hidden, **data})
+    with a_browser() as browser:
+        asked = submit(browser, browser.get(url), username=user, password=password)
+        page = submit(browser, asked, accept="Yes")
         assert page.status_code == 200
         assert "success" in page.text.lower(), page.text[:3000]
 

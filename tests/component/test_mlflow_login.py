@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import html
-import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +19,7 @@ from inference.registry.mlflow_client import connect, translated
 from sightline.stack import bootstrap as stack_bootstrap
 from sightline.stack.bootstrap import DEMO_MODEL
 from tests.support.guarded_mlflow import as_account, as_person, mlflow_behind_login
-from tests.support.keycloak import KeycloakServer
+from tests.support.keycloak import KeycloakServer, a_browser, submit
 
 READERS = ("viewer", "operator", "reviewer", "approver")
 API = "/api/2.0/mlflow"
@@ -37,7 +35,8 @@ def url(keycloak: KeycloakServer) -> Iterator[str]:
             trust_env=False,
         )
         assert registered.status_code == 200, registered.text
-        assert create_version(url, bearer(keycloak, "scientist")).status_code == 200
+        made = create_version(url, bearer(keycloak, "scientist"))
+        assert made.status_code == 200, made.text
         yield url
 
 
@@ -57,8 +56,11 @@ def ask(url: str, method: str, path: str, headers: dict[str, str] | None = None,
     return httpx.request(method, f"{url}{path}", headers=headers, timeout=60, trust_env=False, **more)
 
 
-def create_version(url: str, headers: dict[str, str], **more: Any) -> httpx.Response:
-    body = {"name": "m", "source": "mlflow-artifacts:/0/x", "tags": [{"key": "digest", "value": "a" * 64}], **more}
+def create_version(url: str, headers: dict[str, str]) -> httpx.Response:
+    """A version as `deliver` makes it: of a run's files."""
+    run = ask(url, "POST", f"{API}/runs/create", headers, json={"experiment_id": "0"}).json()["run"]["info"]
+    source = {"source": f"{run['artifact_uri']}/model", "run_id": run["run_id"]}
+    body = {"name": "m", "tags": [{"key": "digest", "value": "a" * 64}], **source}
     return ask(url, "POST", f"{API}/model-versions/create", headers, json=body)
 
 
@@ -183,15 +185,11 @@ def test_a_body_larger_than_a_tag_passes_where_it_is_no_tag(keycloak: KeycloakSe
 def test_a_persons_browser_logs_in_at_keycloak_reads_and_cannot_be_used_by_another_page(
     keycloak: KeycloakServer, url: str
 ):
-    with httpx.Client(follow_redirects=True, timeout=60, trust_env=False) as browser:
+    with a_browser() as browser:
         page = browser.get(f"{url}/?workspace=x", headers={"Accept": "text/html"})
         assert page.url.host == "127.0.0.1"
         assert page.url.port == keycloak.port
-        form = re.search(r'<form[^>]*action="([^"]+)"', page.text)
-        assert form is not None, page.text[:2000]
-        answer = browser.post(
-            html.unescape(form.group(1)), data={"username": "scientist", "password": keycloak.passwords["scientist"]}
-        )
+        answer = submit(browser, page, username="scientist", password=keycloak.passwords["scientist"])
         assert (answer.status_code, f"{answer.url.host}:{answer.url.port}") == (200, urlsplit(url).netloc)
         assert str(answer.url).endswith("/?workspace=x")
         assert browser.get(f"{url}{API}/registered-models/get?name=m").status_code == 200

@@ -16,6 +16,8 @@ The first start makes two hundred tables: 20 to 40 s.
 
 from __future__ import annotations
 
+import html
+import re
 import subprocess
 import tempfile
 import time
@@ -177,6 +179,30 @@ class KeycloakServer:
             self.process.kill()
             self.process.wait(30)
             self.process = None
+
+
+class _Loopback(httpx.HTTPTransport):
+    """Keycloak marks its cookies Secure on loopback too, where browsers take them and httpx does not."""
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        answer = super().handle_request(request)
+        answer.headers = httpx.Headers(
+            [(name, re.sub(rb"(?i);\s*secure", b"", value)) for name, value in answer.headers.raw]
+        )
+        return answer
+
+
+def a_browser() -> httpx.Client:
+    """Follows redirects and keeps cookies, as a person's browser does."""
+    return httpx.Client(follow_redirects=True, timeout=60, trust_env=False, transport=_Loopback())
+
+
+def submit(browser: httpx.Client, page: httpx.Response, **fields: str) -> httpx.Response:
+    """Fills in the form of a page."""
+    form = re.search(r'<form[^>]*action="([^"]+)"', page.text)
+    assert form is not None, re.sub(r"\s+", " ", page.text)[-3000:]
+    hidden = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', page.text))
+    return browser.post(str(page.url.join(html.unescape(form.group(1)))), data={**hidden, **fields})
 
 
 @pytest.fixture(scope="session")

@@ -60,14 +60,16 @@ def test_the_profile_is_remembered_and_a_running_stack_must_be_down_for_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     home = a_home(tmp_path)
-    _settled(home, Settings.load(home=home.folder), profile="full", port_base=21000, workers=None)
-    again = _settled(home, Settings.load(home=home.folder), profile=None, port_base=None, workers=None)
+    _settled(home, Settings.load(home=home.folder), profile="full", port_base=21000, workers=None, first_model=None)
+    again = _settled(
+        home, Settings.load(home=home.folder), profile=None, port_base=None, workers=None, first_model=None
+    )
     assert again.stack.profile == "full"
     monkeypatch.setattr("sightline.stack.up.Supervisor.is_running", True)
     with pytest.raises(
         Misconfigured, match=r"runs profile full: sightline down first, then sightline up --profile core"
     ):
-        _settled(home, Settings.load(home=home.folder), profile="core", port_base=None, workers=None)
+        _settled(home, Settings.load(home=home.folder), profile="core", port_base=None, workers=None, first_model=None)
     assert Settings.load(home=home.folder).stack.profile == "full"
 
 
