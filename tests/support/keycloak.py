@@ -9,6 +9,7 @@
     server.account_token("sightline-jobs")       of a service account
     server.new_realm("other")                    the same people and clients in another realm; then realm="other"
     server.new_client("foreign-app")             a client that is not ours; has_audience: its tokens name our API all the same
+    server.new_person("everybody", ["viewer"])   another person with these roles
     server.rotate_key() · server.remove_key(id)  signs with a new key from then on · forgets one
 
 The first start makes two hundred tables: 20 to 40 s.
@@ -93,9 +94,11 @@ class KeycloakServer:
     def admin(self) -> KeycloakAdmin:
         return KeycloakAdmin(self.url, ADMIN_SECRET)
 
+    def _wanted(self) -> dict[str, Any]:
+        return realm.load(realm.filling(api_url=API_URL, mlflow_url=self.mlflow_url, secrets=self.secrets))
+
     def ensure_realm(self, name: str = REALM) -> list[str]:
-        filling = realm.filling(api_url=API_URL, mlflow_url=self.mlflow_url, secrets=self.secrets)
-        wanted = realm.load(filling)
+        wanted = self._wanted()
         wanted["realm"]["realm"] = name
         with self.admin() as admin:
             return realm.ensure(admin, wanted, self.passwords)
@@ -104,12 +107,21 @@ class KeycloakServer:
         self.ensure_realm(name)
         return self.auth_of(name)
 
-    def new_client(self, name: str, *, has_audience: bool = True) -> None:
+    def new_client(self, name: str, *, has_audience: bool = True, token_seconds: int | None = None) -> None:
         """A public client that a person may log in to with a password."""
         scopes = ["basic", "profile", "roles", *(["sightline-api"] if has_audience else [])]
-        client = {"clientId": name, "publicClient": True, "directAccessGrantsEnabled": True}
+        client: dict[str, Any] = {"clientId": name, "publicClient": True, "directAccessGrantsEnabled": True}
+        if token_seconds is not None:
+            client["attributes"] = {"access.token.lifespan": str(token_seconds)}
         with self.admin() as admin:
             admin.post(f"/admin/realms/{REALM}/clients", {**client, "defaultClientScopes": scopes})
+
+    def new_person(self, name: str, roles: list[str]) -> None:
+        """Somebody who may log in with a password and has these realm roles."""
+        self.passwords[name] = f"a-password-of-{name}"
+        wanted = self._wanted()
+        with self.admin() as admin:
+            realm.ensure(admin, wanted | {"people": {**wanted["people"], name: roles}}, self.passwords)
 
     def rotate_key(self) -> str:
         """From now on tokens are signed with a new key; the old one is still published. Returns the new key's id."""

@@ -1,6 +1,7 @@
 """The real local stack for tests: a home in a temporary folder, free ports, stopped and checked at the end.
 
     def test_something(stack: Settings): ...          one stack per session, started when first asked for
+    def test_something(full_stack: Settings): ...     the same in profile full, which tests may promote on
     with running_stack() as settings: ...             one of your own, to break
 
 Binaries come from the developer's cache.
@@ -37,6 +38,13 @@ CACHE = "SIGHTLINE_STACK__CACHE"
 def stack() -> Iterator[Settings]:
     """The stack that all tests of a session share: do not break it."""
     with running_stack(workers=2) as settings:
+        yield settings
+
+
+@pytest.fixture(scope="session")
+def full_stack() -> Iterator[Settings]:
+    """The stack of profile full that all tests of a session share. Who is champion is nobody's to rely on."""
+    with running_stack(profile="full") as settings:
         yield settings
 
 

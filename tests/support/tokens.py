@@ -97,17 +97,24 @@ class Realm:
         }
 
     def unsigned(self, role: str) -> str:
-        return f"{_part({'alg': 'none', 'kid': next(iter(self.keys))})}.{_part(self.claims(roles=[role]))}."
+        return unsigned(self.claims(roles=[role]), key_id=next(iter(self.keys)))
 
     def signed_with_the_public_key(self, role: str) -> str:
-        """The classic: the public key taken as the secret of a symmetric signature. By hand: libraries refuse to."""
         key_id, key = next(iter(self.keys.items()))
-        secret = key.public_key().public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
-        body = f"{_part({'alg': 'HS256', 'kid': key_id})}.{_part(self.claims(roles=[role]))}"
-        signature = hmac.new(secret, body.encode(), hashlib.sha256).digest()
-        return f"{body}.{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}"
+        return signed_with_the_public_key(self.claims(roles=[role]), key_id=key_id, public_key=key.public_key())
+
+
+def unsigned(claims: Mapping[str, Any], *, key_id: str) -> str:
+    """alg none."""
+    return f"{_part({'alg': 'none', 'kid': key_id})}.{_part(claims)}."
+
+
+def signed_with_the_public_key(claims: Mapping[str, Any], *, key_id: str, public_key: rsa.RSAPublicKey) -> str:
+    """The classic: the public key taken as the secret of a symmetric signature. By hand: libraries refuse to."""
+    secret = public_key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    body = f"{_part({'alg': 'HS256', 'kid': key_id})}.{_part(claims)}"
+    signature = hmac.new(secret, body.encode(), hashlib.sha256).digest()
+    return f"{body}.{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}"
 
 
 def _part(content: Mapping[str, Any]) -> str:
