@@ -8,45 +8,38 @@ Every answer of the API and every frame of the stream is recorded: none fails, n
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
-import threading
-import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psycopg
 import pytest
 
-from connectors.cameras.boards import encode_jpeg, simulate_board
 from contracts.settings import Settings
 from inference.registry.mlflow_client import connect
 from sightline.stack.bootstrap import as_bootstrap
 from sightline.stack.home import Home
 from sightline.stack.logins import read as read_logins
 from tests.support.command_line import Outcome, finish, run, run_as, start
-from tests.support.handovers import DEMO, WEAKER, a_handover, trained_on
+from tests.support.handovers import DEMO, WEAKER, a_handover, edit_json, trained_on
+from tests.support.rest_load import Load
 from tests.support.stack import running_stack
 from tests.support.waiting import eventually
 
 SWAP_SECONDS = 5.0  # from the ledger's row to the last replica's heartbeat
 GATE_BOARDS = "60"
+LEAST_REPLICAS = 2  # a process of the API and a stream worker
 STREAM_FPS = "4"
-API_CLIENTS = 1
-API_PAUSE_SECONDS = 0.25
 
-LAST_BEAT = """
-SELECT max(updated_at) FROM serving
-WHERE version = %s AND state = 'serving' AND updated_at > (now() AT TIME ZONE 'UTC') - interval '10 seconds'
-"""
-OTHERS = """
-SELECT count(*) FROM serving
-WHERE kind IN ('api', 'stream') AND version <> %s AND updated_at > (now() AT TIME ZONE 'UTC') - interval '10 seconds'
+# Of the replicas: how many serve the version, how many another one.
+REPLICAS = """
+SELECT count(*) FILTER (WHERE version = %(version)s AND state = 'serving'), count(*) FILTER (WHERE version <> %(version)s)
+FROM serving
+WHERE kind IN ('api', 'stream') AND updated_at > (now() AT TIME ZONE 'UTC') - interval '10 seconds'
 """
 
 
@@ -57,64 +50,13 @@ def full() -> Iterator[Settings]:
         yield settings
 
 
-@dataclass(kw_only=True)
-class Answers:
-    """Every answer of the API, by status and version."""
-
-    statuses: Counter[int] = field(default_factory=Counter)
-    versions: Counter[str] = field(default_factory=Counter)
-    broken: list[str] = field(default_factory=list)  # connections that failed
-
-
-class Load:
-    """Asks for detections, one image after the other, with pauses; never two versions mixed in one answer."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.answers = Answers()
-        self._settings = settings
-        self._image = encode_jpeg(simulate_board(seed=9, index=0, size=640))
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._ask, daemon=True) for _ in range(API_CLIENTS)]
-
-    def start(self) -> None:
-        for thread in self._threads:
-            thread.start()
-
-    def stop(self) -> Answers:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(30)
-        return self.answers
-
-    def _ask(self) -> None:
-        token, until = "", 0.0
-        with httpx.Client(base_url=self._settings.api.url, timeout=30, trust_env=False) as client:
-            while not self._stop.is_set():
-                if time.monotonic() > until:  # it lives for five minutes
-                    token, until = (
-                        run(self._settings, "token", "--user", "operator").out.strip(),
-                        time.monotonic() + 120,
-                    )
-                headers = {"Authorization": f"Bearer {token}"}
-                try:
-                    answer = client.post("/v1/detections", content=self._image, headers=headers)
-                except httpx.HTTPError as error:
-                    self.answers.broken.append(repr(error))
-                else:
-                    self.answers.statuses[answer.status_code] += 1
-                    if answer.status_code == 200:
-                        self.answers.versions[answer.json()["model"]["version"]] += 1
-                self._stop.wait(API_PAUSE_SECONDS)
-
-
 @contextmanager
 def under_load(settings: Settings, camera: str) -> Iterator[Load]:
     """API and stream busy at about half of what they can take; at the end every frame is accounted for."""
     load = Load(settings)
     sending = start(settings, "send", "simulator:?size=320", "--camera", camera, "--fps", STREAM_FPS, "--json")
-    load.start()
     try:
-        eventually(lambda: load.answers.statuses[200] > 2, seconds=60)
+        load.start()
         yield load
     finally:
         answers = load.stop()
@@ -142,8 +84,8 @@ def promoted(settings: Settings, *arguments: str) -> tuple[dict[str, Any], float
     with psycopg.connect(settings.postgres.conninfo, autocommit=True) as connection:
 
         def all_serve() -> bool:
-            [others] = connection.execute(OTHERS, [row["version"]]).fetchone() or (1,)
-            return others == 0
+            there, others = connection.execute(REPLICAS, {"version": row["version"]}).fetchone() or (0, 0)
+            return there >= LEAST_REPLICAS and others == 0
 
         eventually(all_serve, seconds=30, every=0.1)
         [seconds] = connection.execute(
@@ -237,6 +179,7 @@ def another(folder: Path, name: str) -> Path:
     entry = b"\x0a" + bytes([4]) + b"note" + b"\x12" + bytes([len(note)]) + note
     file = folder / "model.onnx"
     file.write_bytes(file.read_bytes() + b"\x72" + bytes([len(entry)]) + entry)
+    edit_json(folder / "model.json", sha256=hashlib.sha256(file.read_bytes()).hexdigest())
     return folder
 
 
