@@ -14,6 +14,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import jwt
@@ -24,7 +25,9 @@ ISSUER = "http://127.0.0.1:1/realms/sightline"
 AUDIENCE = "sightline-api"
 
 
-def a_key() -> rsa.RSAPrivateKey:
+@cache
+def a_key(name: str) -> rsa.RSAPrivateKey:
+    """The key of that name, made once per process: making one takes longer than everything else a test does."""
     return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
@@ -32,7 +35,7 @@ def a_key() -> rsa.RSAPrivateKey:
 class Realm:
     """Signs like Keycloak."""
 
-    keys: dict[str, rsa.RSAPrivateKey] = field(default_factory=lambda: {"key-1": a_key()})
+    keys: dict[str, rsa.RSAPrivateKey] = field(default_factory=lambda: {"key-1": a_key("key-1")})
     issuer: str = ISSUER
     fetches: int = 0
     is_away: bool = False
@@ -74,7 +77,7 @@ class Realm:
     def forgeries(self, role: str) -> dict[str, Callable[[], str]]:
         """Every token of the matrix that carries the right role and must not get in for it."""
         now = int(time.time())
-        other_realm = Realm(issuer=ISSUER.replace("sightline", "other"))
+        other_realm = Realm(keys={"key-1": a_key("other realm")}, issuer=ISSUER.replace("sightline", "other"))
         return {
             "expired": lambda: self.token(roles=[role], iat=now - 900, exp=now - 600),
             "future nbf": lambda: self.token(roles=[role], nbf=now + 600),
@@ -84,11 +87,11 @@ class Realm:
             "other realm": lambda: other_realm.token(roles=[role]),
             "alg none": lambda: self.unsigned(role),
             "HS256 with the public key": lambda: self.signed_with_the_public_key(role),
-            "other key": lambda: self.token(roles=[role], key=a_key()),
+            "other key": lambda: self.token(roles=[role], key=a_key("other")),
             "foreign client": lambda: self.token(roles=[role], azp="somebody-elses-app"),
             "ID token": lambda: self.token(roles=[role], typ="ID"),
             "refresh token": lambda: self.token(roles=[role], typ="Refresh"),
-            "key rotated away": lambda: self.token(roles=[role], key=a_key(), key_id="key-of-last-year"),
+            "key rotated away": lambda: self.token(roles=[role], key=a_key("last year"), key_id="key-of-last-year"),
             "no key id": lambda: jwt.encode(
                 self.claims(roles=[role]), next(iter(self.keys.values())), algorithm="RS256"
             ),

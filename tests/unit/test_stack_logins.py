@@ -56,20 +56,32 @@ def test_settings_of_profile_full_name_keycloak_and_the_api_and_those_of_core_do
     assert {name for name in core if full[name] != core[name]} == {"SIGHTLINE_STACK__PROFILE"}
 
 
+def settled(
+    home: Home, *, profile: str | None = None, port_base: int | None = None, first_model: Path | None = None
+) -> Settings:
+    settings = Settings.load(home=home.folder)
+    return _settled(home, settings, profile=profile, port_base=port_base, workers=None, first_model=first_model)
+
+
+def test_the_first_champions_folder_is_remembered(tmp_path: Path):
+    home = a_home(tmp_path)
+    assert settled(home).stack.first_model is None
+    settled(home, first_model=tmp_path / "model")
+    assert settled(home).stack.first_model == tmp_path / "model"
+    assert Settings.load(home=home.folder).stack.first_model == tmp_path / "model"
+
+
 def test_the_profile_is_remembered_and_a_running_stack_must_be_down_for_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     home = a_home(tmp_path)
-    _settled(home, Settings.load(home=home.folder), profile="full", port_base=21000, workers=None, first_model=None)
-    again = _settled(
-        home, Settings.load(home=home.folder), profile=None, port_base=None, workers=None, first_model=None
-    )
-    assert again.stack.profile == "full"
+    settled(home, profile="full", port_base=21000)
+    assert settled(home).stack.profile == "full"
     monkeypatch.setattr("sightline.stack.up.Supervisor.is_running", True)
     with pytest.raises(
         Misconfigured, match=r"runs profile full: sightline down first, then sightline up --profile core"
     ):
-        _settled(home, Settings.load(home=home.folder), profile="core", port_base=None, workers=None, first_model=None)
+        settled(home, profile="core")
     assert Settings.load(home=home.folder).stack.profile == "full"
 
 

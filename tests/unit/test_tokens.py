@@ -112,10 +112,10 @@ class Ticks:
 
 
 def test_a_new_key_is_fetched_once_and_an_unknown_one_does_not_hammer_keycloak(realm: Realm) -> None:
-    ticks, strange = Ticks(), a_key()
+    ticks, strange = Ticks(), a_key("strange")
     verifier = Verifier(AuthSettings(issuer=ISSUER, cooldown_seconds=30), fetch=realm.jwks, ticks=ticks)
     verifier.verify(realm.token())
-    realm.keys["key-2"] = a_key()
+    realm.keys["key-2"] = a_key("key-2")
     ticks.now += 31
     verifier.verify(realm.token(key_id="key-2"))
     assert realm.fetches == 2
@@ -133,7 +133,7 @@ def test_a_key_that_was_rotated_away_stops_counting_even_for_a_remembered_token(
     verifier = Verifier(AuthSettings(issuer=ISSUER, keys_seconds=300), fetch=realm.jwks, ticks=ticks)
     token = realm.token()
     verifier.verify(token)
-    realm.keys = {"key-2": a_key()}
+    realm.keys = {"key-2": a_key("key-2")}
     ticks.now += 299
     verifier.verify(token)
     ticks.now += 1
