@@ -31,6 +31,9 @@ SETTINGS_FILE: Final = "settings.env"
 HOME_NAME: Final = ".sightline"
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+ServingEngine = Literal[
+    "openvino", "openvino-int8", "onnxruntime", "onnxruntime-cuda", "onnxruntime-cuda-or-cpu", "fake"
+]
 
 
 class _Section(BaseModel):
@@ -125,9 +128,7 @@ class StreamSettings(_Section):
     role: Literal["champion", "challenger"] = "champion"  # challenger: in the shadow, in a consumer group of its own
     group: str = "stream-champion"
     challenger_group: str = "stream-challenger"
-    engine: Literal[
-        "openvino", "openvino-int8", "onnxruntime", "onnxruntime-cuda", "onnxruntime-cuda-or-cpu", "fake"
-    ] = "openvino"
+    engine: ServingEngine = "openvino"
     model_folder: Path | None = (
         None  # serve this folder's model rather than the registry's champion (tests, benchmarks)
     )
@@ -158,7 +159,7 @@ class ApiSettings(_Section):
     port: Port = 19060
     metrics_port: Port | None = None  # reserved for a scraper that must not see the API
     processes: Annotated[int, Field(ge=0, le=64)] = 0  # 0 = one per core that it may use
-    engine: Literal["openvino", "openvino-int8", "onnxruntime", "fake"] = "openvino"
+    engine: ServingEngine = "openvino"
     model_folder: Path | None = None  # serve this folder's model (benchmarks)
     queued_requests: Annotated[int, Field(ge=1)] = 8  # waiting or running inferences per process; more: 503
     max_body_bytes: Annotated[int, Field(ge=1)] = 16 * 1024 * 1024

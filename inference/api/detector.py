@@ -35,6 +35,7 @@ from inference.domain.detections import Detections
 from inference.domain.letterbox import Image
 from inference.domain.microbatch import MicroBatch
 from inference.registry.model_version import ModelVersion
+from inference.serving.threads import have_ended
 
 _PIXEL_BYTES: Final = 256 * 1024 * 1024  # of decoded images at a time; one always may, however large
 _HUNG_SECONDS: Final = 60.0  # an engine that takes longer over one batch will not come back
@@ -193,11 +194,7 @@ class Detector:
         self._to_infer.put(None)
         self._to_draw.put(None)
         self._pixels.close()
-        deadline = time.monotonic() + within_seconds
-        for thread in self._threads:
-            if thread.ident is not None:
-                thread.join(max(0.0, deadline - time.monotonic()))
-        if any(thread.is_alive() for thread in self._threads):
+        if not have_ended(self._threads, within_seconds=within_seconds):
             return False
         self._models.close()
         return True

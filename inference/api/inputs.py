@@ -20,14 +20,14 @@ CAMERA_PATTERN: Final = "^[a-z0-9][a-z0-9._-]{0,62}$"
 TEXT_PATTERN: Final = r"^[^\x00-\x1f\x7f]+$"
 LARGEST_ID: Final = 2**63 - 1
 
-_EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
+EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)  # no frame's id tells an earlier time
 _LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)
 
 
 def _in_utc(at: datetime) -> datetime:
     """A time without a zone is UTC."""
     aware = at if at.tzinfo else at.replace(tzinfo=UTC)
-    if not _EARLIEST <= aware <= _LATEST:
+    if not EARLIEST <= aware <= _LATEST:
         raise ValueError("give a time between 1970 and 2200")
     return aware.astimezone(UTC)
 

@@ -18,6 +18,8 @@ from contracts.settings import AuthSettings
 from inference.api.permissions import PERMISSIONS, Role
 from inference.api.problems import MEDIA_TYPE, ProblemBody
 
+Responses = dict[int | str, dict[str, Any]]
+
 _PROBLEM: Final = {"$ref": "#/components/schemas/Problem"}
 _OPEN: Final = frozenset({Role.PUBLIC, Role.TICKET})
 _LOGIN: Final = "keycloak"
@@ -33,6 +35,7 @@ _EXAMPLES: Final[dict[int, tuple[str, str]]] = {
     409: ("conflict", "somebody else was quicker"),
     413: ("body_too_large", "the body has more than 16777216 bytes: send a smaller image"),
     415: ("unsupported_image", "GIF is not served: send JPEG or PNG"),
+    416: ("range_outside", "the image has 48213 bytes: ask for bytes among them, or leave Range out"),
     422: ("undecodable", "not a whole JPEG or PNG: it is cut short, damaged, or something else"),
     500: ("internal", "the service failed; its log says why"),
     503: ("queue_full", "8 images wait already: try again"),
@@ -68,8 +71,10 @@ def as_parameters(options: type[BaseModel]) -> list[dict[str, Any]]:
     ]
 
 
-def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The answers of a route that are no success, for `responses=`; 401, 403, 500 and 503 come by themselves."""
+def problems(*statuses: int) -> Responses:
+    """The answers of a route that are no success, for `responses=`; 500 and 503 come by themselves, and 401, 403 and
+    422 where a role is asked for, and 400, 408 and 413 where a body is.
+    """
     return {status: _problem(status) for status in statuses}
 
 
@@ -112,7 +117,7 @@ def _complete(app: FastAPI, auth: AuthSettings) -> dict[str, Any]:
 
 def _describe(operation: dict[str, Any], role: Role) -> None:
     answers = operation.setdefault("responses", {})
-    expected = {500, 503} | (set() if role in _OPEN else {401, 403})
+    expected = {500, 503} | (set() if role in _OPEN else {401, 403, 422})
     if "HTTPValidationError" in str(answers.get("422")):
         del answers["422"]  # FastAPI's own, which no answer of ours looks like
         expected.add(422)

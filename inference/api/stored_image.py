@@ -29,7 +29,6 @@ RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     },
     206: {"description": "The bytes of the range"},
     304: {"description": "Unchanged: the ETag is the sha256 of the image"},
-    416: {"description": "The range lies outside the image; Content-Range tells its size"},
 }
 
 

@@ -15,8 +15,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.delivery.evaluation import Floats, Truth, iou_matrix
+from inference.delivery.evaluation import Floats, Truth
 from inference.domain.detections import Detections
+from inference.domain.overlap import overlaps
 
 IOU: Final = 0.5
 NOTHING: Final = "nothing"  # found where nothing is, or nothing found where something is
@@ -99,7 +100,7 @@ def _curve(seen: Seen, label: str) -> Curve | None:
 
 def _pairs(found: NDArray[np.float32], truth: NDArray[np.float32]) -> dict[int, int]:
     """Which detection (most confident first) takes which true box: the free one that it overlaps most, from IOU on."""
-    overlap, pairs = iou_matrix(found, truth), {}
+    overlap, pairs = overlaps(found, truth), {}
     if not overlap.size:
         return {}
     for row in range(len(overlap)):

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.domain.detections import Detections
+from inference.domain.overlap import overlaps
 
 THRESHOLDS: Final = tuple(float(step) / 100 for step in range(50, 100, 5))
 RECALLS: Final = np.linspace(0, 1, 101)
@@ -79,18 +80,6 @@ def evaluate(
     return Evaluation(images=len(images), classes=rows, overall=overall)
 
 
-def iou_matrix(one: NDArray[np.float32], other: NDArray[np.float32]) -> Floats:
-    """Intersection over union of every box of [n, 4] with every box of [m, 4]: [n, m]."""
-    a, b = one.astype(np.float64), other.astype(np.float64)
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    shared = (high - low).clip(0).prod(axis=2)
-    area_a, area_b = (a[:, 2:] - a[:, :2]).prod(axis=1), (b[:, 2:] - b[:, :2]).prod(axis=1)
-    union = area_a[:, None] + area_b[None] - shared
-    overlap: Floats = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
-    return overlap
-
-
 def match(overlap: Floats, thresholds: Sequence[float] = THRESHOLDS) -> NDArray[np.bool_]:
     """Which detections (rows, most confident first) find a true box (columns) of their own: [n, thresholds]."""
     hit = np.zeros((len(overlap), len(thresholds)), bool)
@@ -143,7 +132,7 @@ def _figures(images: Sequence[tuple[Detections, Truth]], label: str, confidence:
         labels += int(theirs.sum())
         order = np.argsort(-found.confidences[mine], kind="stable")
         scores.append(found.confidences[mine][order].astype(np.float64))
-        hits.append(match(iou_matrix(found.boxes[mine][order], truth.boxes[theirs])))
+        hits.append(match(overlaps(found.boxes[mine][order], truth.boxes[theirs])))
     score = np.concatenate(scores) if scores else np.empty(0)
     hit = np.concatenate(hits) if hits else np.empty((0, len(THRESHOLDS)), bool)
     order = np.argsort(-score, kind="stable")

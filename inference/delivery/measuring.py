@@ -8,9 +8,7 @@ No figure of the data scientist's is used here.
 
 from __future__ import annotations
 
-import json
 import statistics
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -58,7 +56,8 @@ def measure(folder: Path, gate_set: GateSet, *, engine: str, threads: int) -> Me
 def detections(folder: Path, gate_set: GateSet, *, engine: str) -> list[tuple[Detections, Truth]]:
     """What the model sees in each image down to a low confidence, beside the truth."""
     found: list[tuple[Detections, Truth]] = []
-    with _with_tail(folder) as twin, opened(engine, twin, threads=0) as running:
+    # An engine cuts at the model's own confidence, and the curve needs what lies below.
+    with opened(engine, folder, threads=0, confidence=TAIL) as running:
         for batch in _batches(gate_set.seen()):
             answers = running.infer([image for _, image in batch])
             found += [(answer, one.truth) for answer, (one, _) in zip(answers, batch, strict=True)]
@@ -78,29 +77,13 @@ def time_images(folder: Path, images: Sequence[Image], *, engine: str, threads: 
 
 
 @contextmanager
-def opened(kind: str, folder: Path, *, threads: int) -> Iterator[Engine]:
+def opened(kind: str, folder: Path, *, threads: int, confidence: float | None = None) -> Iterator[Engine]:
     """The engine, closed afterwards."""
-    engine = load(kind, folder, threads=threads)
+    engine = load(kind, folder, threads=threads, confidence=confidence)
     try:
         yield engine
     finally:
         engine.close()
-
-
-@contextmanager
-def _with_tail(folder: Path) -> Iterator[Path]:
-    """The same model, told to keep detections down to TAIL: an engine cuts at the model's own confidence, and the curve
-    needs what lies below.
-    """
-    with tempfile.TemporaryDirectory(prefix="sightline-tail-") as scratch:
-        twin = Path(scratch)
-        for file in folder.iterdir():
-            if file.name != FILE_NAME:
-                (twin / file.name).symlink_to(file.absolute())
-        document = json.loads((folder / FILE_NAME).read_bytes())
-        document["postprocess"]["confidence"] = TAIL
-        (twin / FILE_NAME).write_text(json.dumps(document), "utf-8")
-        yield twin
 
 
 def _batches(items: Iterable[tuple[GateImage, Image]]) -> Iterator[list[tuple[GateImage, Image]]]:

@@ -18,8 +18,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.delivery.evaluation import Floats, Truth, iou_matrix, match
+from inference.delivery.evaluation import Floats, Truth, match
 from inference.domain.detections import Detections
+from inference.domain.overlap import overlaps
 
 IOU: Final = 0.33
 
@@ -105,7 +106,7 @@ def rank(images: Sequence[tuple[Detections, Truth]], label: str) -> Ranked:
         labels += int(theirs.sum())
         order = np.argsort(-found.confidences[mine], kind="stable")
         scores.append(found.confidences[mine][order].astype(np.float64))
-        overlap = iou_matrix(found.boxes[mine][order], truth.boxes[theirs])
+        overlap = overlaps(found.boxes[mine][order], truth.boxes[theirs])
         hits.append(match(overlap, (np.nextafter(IOU, 1),))[:, 0])  # above, not at
     score, hit = np.concatenate(scores), np.concatenate(hits)
     order = np.argsort(-score, kind="stable")

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from inference.domain.detections import Detections, Float32
+from inference.domain.overlap import overlaps
 
 IOU: Final = 0.5
 
@@ -95,31 +95,16 @@ def pair(first: Float32, second: Float32, *, iou: float = IOU) -> list[tuple[int
         second: [m, 4], in the same pixels.
         iou: the least overlap of a pair.
     """
-    overlaps = _overlaps(first, second)
+    shares = overlaps(first, second)
     found: list[tuple[int, int]] = []
     lefts: set[int] = set()
     rights: set[int] = set()
-    for flat in np.argsort(-overlaps, axis=None, kind="stable"):
+    for flat in np.argsort(-shares, axis=None, kind="stable"):
         left, right = divmod(int(flat), len(second))
-        if overlaps[left, right] < iou:
+        if shares[left, right] < iou:
             break
         if left not in lefts and right not in rights:
             lefts.add(left)
             rights.add(right)
             found.append((left, right))
     return found
-
-
-def _overlaps(first: Float32, second: Float32) -> NDArray[np.float64]:
-    """IoU of every box with every other, [n, m]; 0 for boxes without an area."""
-    one, other = first.astype(np.float64)[:, None], second.astype(np.float64)[None]
-    corner, opposite = np.maximum(one[..., :2], other[..., :2]), np.minimum(one[..., 2:], other[..., 2:])
-    common = np.clip(opposite - corner, 0.0, None).prod(axis=-1)
-    union = _areas(one) + _areas(other) - common
-    overlaps: NDArray[np.float64] = np.divide(common, union, out=np.zeros_like(common), where=union > 0)
-    return overlaps
-
-
-def _areas(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-    areas: NDArray[np.float64] = np.clip(boxes[..., 2:] - boxes[..., :2], 0.0, None).prod(axis=-1)
-    return areas

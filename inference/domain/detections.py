@@ -7,8 +7,9 @@ boxes        [[x1, y1, x2, y2], [...]]         pixels of the original image
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +43,15 @@ class Detections:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @classmethod
+    def of(cls, labels: Sequence[str], confidences: Sequence[float], boxes: Sequence[Any]) -> Self:
+        """Out of plain lists, as records and documents hold them; the boxes' corners one after the other or by fours."""
+        return cls(
+            labels=tuple(labels),
+            confidences=np.asarray(confidences, np.float32),
+            boxes=np.asarray(boxes, np.float32).reshape(-1, 4),
+        )
 
     @classmethod
     def empty(cls) -> Self:

@@ -11,19 +11,19 @@ gate   drawn at random, from an empty page                           feeds the g
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 from contracts.errors import Rejected
+from inference.domain.agreement import agreement
+from inference.domain.detections import Detections
 from inference.domain.split import GATE, Part
 
 UNDONE: Final = "undone"  # the verdict of a row that takes a review back
 MOST_BOXES: Final = 1000
 LONGEST_LABEL: Final = 100
-
-_SAME: Final = 0.5  # two boxes that overlap so much (IoU) speak of one thing
 
 
 class Verdict(StrEnum):
@@ -122,21 +122,12 @@ def _check_verdict(review: Review) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """What one model version saw in a frame."""
-
-    labels: Sequence[str]
-    confidences: Sequence[float]  # 0..1
-    boxes: Sequence[Corners]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
     """A frame that waits for a review."""
 
     frame_id: str
-    champion: Seen | None
-    challenger: Seen | None = None
+    champion: Detections | None
+    challenger: Detections | None = None
     is_flagged: bool = False  # a review of it was taken back, and none stands
 
 
@@ -151,7 +142,7 @@ def usefulness(candidate: Candidate, *, threshold: float) -> float:
     champion, challenger = candidate.champion, candidate.challenger
     useful = 2.0 if candidate.is_flagged else 0.0
     if champion is not None:
-        useful += doubt(champion.confidences, threshold=threshold)
+        useful += doubt(champion.confidences.tolist(), threshold=threshold)
         if challenger is not None:
             useful += disagreement(champion, challenger)
     return useful
@@ -167,35 +158,6 @@ def doubt(confidences: Iterable[float], *, threshold: float) -> float:
     return max(map(nearness, confidences), default=0.0)
 
 
-def disagreement(one: Seen, other: Seen) -> float:
-    """0..1: the share of boxes, of both sides together, without a partner of the same label at IoU 0.5."""
-    total = len(one.boxes) + len(other.boxes)
-    if not total:
-        return 0.0
-    pairs = sorted(
-        (
-            (overlap(mine, theirs), i, j)
-            for i, mine in enumerate(one.boxes)
-            for j, theirs in enumerate(other.boxes)
-            if one.labels[i] == other.labels[j]
-        ),
-        reverse=True,
-    )
-    mine_taken: set[int] = set()
-    theirs_taken: set[int] = set()
-    for share, i, j in pairs:
-        if share >= _SAME and i not in mine_taken and j not in theirs_taken:
-            mine_taken.add(i)
-            theirs_taken.add(j)
-    return 1.0 - 2 * len(mine_taken) / total
-
-
-def overlap(one: Corners, other: Corners) -> float:
-    """Intersection over union, 0..1."""
-    width = min(one[2], other[2]) - max(one[0], other[0])
-    height = min(one[3], other[3]) - max(one[1], other[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    shared = width * height
-    areas = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other))
-    return shared / (areas - shared)
+def disagreement(one: Detections, other: Detections) -> float:
+    """0..1: the share of the boxes of one frame on which two models do not agree (see domain.agreement)."""
+    return 1.0 - (agreement([(one, other)]).share or 0.0)

@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Final
 
-import numpy as np
-
 from inference.domain import agreement as domain
 from inference.domain.agreement import Agreement
 from inference.domain.detections import Detections
@@ -69,13 +67,5 @@ def _pairs(
         "until": until.astimezone(UTC).replace(tzinfo=None),
         "most": most,
     }
-    for labels, confidences, boxes, other_labels, other_confidences, other_boxes in connection.execute(_BOTH, given):
-        yield _seen(labels, confidences, boxes), _seen(other_labels, other_confidences, other_boxes)
-
-
-def _seen(labels: list[str], confidences: list[float], boxes: list[float]) -> Detections:
-    return Detections(
-        labels=tuple(labels),
-        confidences=np.asarray(confidences, np.float32),
-        boxes=np.asarray(boxes, np.float32).reshape(-1, 4),
-    )
+    for row in connection.execute(_BOTH, given):
+        yield Detections.of(*row[:3]), Detections.of(*row[3:])

@@ -16,7 +16,8 @@ from random import Random
 from typing import Any, Final
 
 from contracts.settings import ReviewSettings
-from inference.domain.review import Candidate, Purpose, Seen, rank
+from inference.domain.detections import Detections
+from inference.domain.review import Candidate, Purpose, rank
 from inference.domain.split import TRAIN, Capture, draw_gate, part_of
 from inference.persistence.database import Connection
 from inference.persistence.frames import PredictionRow, champion_version, predictions_of, shown
@@ -196,10 +197,10 @@ def _candidate(frame_id: str, predictions: list[PredictionRow], champion: str | 
     return Candidate(frame_id=frame_id, champion=_seen(best), challenger=_seen(challenger), is_flagged=is_flagged)
 
 
-def _seen(prediction: PredictionRow | None) -> Seen | None:
+def _seen(prediction: PredictionRow | None) -> Detections | None:
     if prediction is None or prediction.status != "ok":
         return None
-    return Seen(labels=prediction.labels, confidences=prediction.confidences, boxes=prediction.corners)
+    return Detections.of(prediction.labels, prediction.confidences, prediction.boxes)
 
 
 def _drawn(connection: Connection, values: Values, random: Random) -> list[str]:

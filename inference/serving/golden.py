@@ -90,11 +90,7 @@ def _image(folder: Path, entry: dict[str, Any]) -> GoldenImage:
     image = decode(content, max_pixels=_MOST_PIXELS)
     if isinstance(image, Status):
         raise Misconfigured(f"{GOLDEN.parent}/{name} is {image}: export the model again")
-    seen = Detections(
-        labels=tuple(entry["labels"]),
-        confidences=np.asarray(entry["confidences"], np.float32),
-        boxes=np.asarray(entry["boxes"], np.float32).reshape(-1, 4),
-    )
+    seen = Detections.of(entry["labels"], entry["confidences"], entry["boxes"])
     return GoldenImage(name=name, image=image, seen=seen)
 
 

@@ -29,6 +29,7 @@ from inference.serving.loading import Loader
 from inference.serving.metrics import ServingMetrics
 from inference.serving.refusals import Refusals
 from inference.serving.served_models import Role, ServedModel, ServedModels
+from inference.serving.threads import have_ended
 from inference.serving.words import Words
 
 # A promotion takes the alias away before it writes that it is done: what is warm stays so long enough to be crowned.
@@ -84,11 +85,7 @@ class Watch:
     def close(self) -> None:
         """Ends the threads; one in the middle of a load is left to the process's end."""
         self._stopping.set()
-        deadline = time.monotonic() + _LEAVE_SECONDS
-        for thread in self._threads:
-            if thread.ident is not None:
-                thread.join(max(0.0, deadline - time.monotonic()))
-        if not any(thread.is_alive() for thread in self._threads):
+        if have_ended(self._threads, within_seconds=_LEAVE_SECONDS):
             self._words.close()
 
     def refusal(self, role: Role) -> PipelineError | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import queue
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -22,6 +21,7 @@ from contracts.records import Record
 from inference.domain.decode import Status
 from inference.domain.letterbox import Image
 from inference.serving.served_models import NotLoaded, Role, ServedModels
+from inference.serving.threads import have_ended
 from inference.stream.in_flight import FrameInFlight
 from inference.stream.intake import Intake
 from inference.stream.metrics import Metrics
@@ -79,11 +79,7 @@ class Stages:
         self._abandoned.set()
         self._submitted.put(None)
         self._ready.close()
-        deadline = time.monotonic() + within_seconds
-        for thread in self._threads:
-            if thread.ident is not None:
-                thread.join(max(0.0, deadline - time.monotonic()))
-        if any(thread.is_alive() for thread in self._threads):
+        if not have_ended(self._threads, within_seconds=within_seconds):
             return False
         self._intake.close()
         return True

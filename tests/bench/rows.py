@@ -29,6 +29,7 @@ from tests.bench.stage import (
     bench_stack,
     model_at,
     noisy_jpeg,
+    raw_loop_rate,
     send_folder,
     stop_connectors,
 )
@@ -62,16 +63,7 @@ def stream_against_raw(folder: Path, *, frames: int = 220, rounds: int = 5) -> I
                 worker.stop()
 
         def raw() -> float:
-            command = [sys.executable, "-m", "tests.bench.raw_loop", str(model), str(images), str(frames)]
-            pinned = subprocess.run(
-                command,
-                cwd=ROOT,
-                check=True,
-                capture_output=True,
-                text=True,
-                preexec_fn=lambda: os.sched_setaffinity(0, MEASURED),
-            )
-            return float(pinned.stdout)
+            return raw_loop_rate(model, images, frames)
 
         found = paired(ours, raw, rounds=rounds)
     yield found.row("stream ÷ raw loop (demo model, 640 px, f32, OpenVINO)", unit="frames/s", goal="≥ 0.85 (0.90)")

@@ -10,10 +10,7 @@ measured, each must have found the same boxes in the same image as the engine it
 
 from __future__ import annotations
 
-import os
 import statistics
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -22,10 +19,10 @@ from typing import Final
 
 from tests.bench import contenders
 from tests.bench.field import Field, a_field
-from tests.bench.harness import ROOT, Ratios, Row, in_turns
+from tests.bench.harness import Ratios, Row, in_turns
 from tests.bench.load import Load, attack
 from tests.bench.servers import Contender, Server
-from tests.bench.stage import MEASURED
+from tests.bench.stage import raw_loop_rate
 
 CLIENTS: Final = 8  # of the rows with a goal
 FEW_AND_MANY: Final = (1, 32)
@@ -72,7 +69,12 @@ def serving(folder: Path, *, is_quick: bool = False) -> Iterator[Row]:
     with a_field(folder, engine="openvino") as field:
         sides = [make(field) for make in (contenders.ours, contenders.fastapi, *_PEERS)]
         raw: list[float] = []
-        turns = _measured(field, sides, effort, before=lambda: raw.append(_raw_loop(field, effort.raw_frames)))
+        turns = _measured(
+            field,
+            sides,
+            effort,
+            before=lambda: raw.append(raw_loop_rate(field.model, field.folder / "images", effort.raw_frames)),
+        )
     ours = _rates(turns[OURS])
     yield _ratios(ours, raw).row("serving: ours ÷ raw loop, 8 clients, token verified", unit="images/s", goal="≥ 0.95")
     best = max(PEERS, key=lambda name: statistics.median(_rates(turns[name])))
@@ -141,20 +143,6 @@ def _turn(server: Server, field: Field, effort: Effort) -> Turn:
     for clients, load in loads.items():
         assert set(load.statuses) == {200}, f"{name}, {clients} clients: {load.statuses}"
     return Turn(loads=loads, cpu_seconds=spent)
-
-
-def _raw_loop(field: Field, frames: int) -> float:
-    """Images a second of decode, letterbox, infer and NMS in a loop on the measured core."""
-    command = [sys.executable, "-m", "tests.bench.raw_loop", str(field.model), str(field.images[0].parent), str(frames)]
-    ran = subprocess.run(
-        command,
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-        preexec_fn=lambda: os.sched_setaffinity(0, MEASURED),
-    )
-    return float(ran.stdout)
 
 
 def _overloaded(field: Field, side: Contender, effort: Effort, *, goals: tuple[str, str]) -> Iterator[Row]:

@@ -84,6 +84,19 @@ def noisy_jpeg(size_bytes: int, *, side: int = 640, seed: int = 0) -> bytes:
     raise AssertionError(f"no noise makes a JPEG of {size_bytes} bytes")
 
 
+def raw_loop_rate(model: Path, images: Path, frames: int) -> float:
+    """Images a second of decode, letterbox, infer and NMS in a loop on the measured core."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "tests.bench.raw_loop", str(model), str(images), str(frames)],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: os.sched_setaffinity(0, MEASURED),
+    )
+    return float(ran.stdout)
+
+
 class Worker:
     """A stream worker of its own consumer group, reading the topic from its start, on the measured core."""
 

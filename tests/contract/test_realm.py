@@ -10,6 +10,7 @@ import pytest
 
 from contracts.settings import Settings
 from inference.api.permissions import Role
+from inference.api.routes.models import JOBS
 from sightline.stack import full_services, realm
 
 REALM = json.loads(realm.FILE.read_text())
@@ -92,6 +93,7 @@ def test_access_tokens_are_short_and_guessing_is_slow():
 def test_the_settings_name_clients_of_the_realm():
     settings = Settings()
     assert {settings.auth.audience, settings.auth.browser_client, settings.login.client_id} <= set(CLIENTS)
+    assert JOBS in REALM["accountRoles"]
     assert {full_services.MLFLOW_CLIENT, full_services.WORKER, full_services.PROMOTER} <= set(CLIENTS)
 
 

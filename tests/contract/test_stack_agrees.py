@@ -6,12 +6,15 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from pydantic import SecretStr
 
-from contracts.settings import PREFIX, PostgresSettings, S3Settings, Settings, StackSettings
+import contracts.settings
+from contracts.settings import PREFIX, PostgresSettings, S3Settings, ServingEngine, Settings, StackSettings
 from contracts.topics import MAX_RECORD_BYTES, SINKS
+from inference.engines import KINDS
 from sightline.stack import keycloak, realm
 from sightline.stack.bootstrap import _APPLIED, DEMO_MODEL, ROOT
 from sightline.stack.config_files import config_files
@@ -196,3 +199,15 @@ def test_no_pom_repeats_a_version():
 def test_what_the_bootstrap_applies_exists():
     assert all((ROOT / path).exists() for path in _APPLIED)
     assert (DEMO_MODEL / "model.onnx").is_file()
+
+
+def test_every_section_of_the_settings_is_drawn_and_says_what_it_is():
+    drawn = set(re.findall(r"[a-z][a-z0-9]+", (contracts.settings.__doc__ or "").split("SIGHTLINE_KAFKA")[0]))
+    assert set(Settings.model_fields) <= drawn
+    assert not [name for name, field in Settings.model_fields.items() if not field.annotation.__doc__]
+
+
+def test_an_engine_that_serves_can_be_chosen_for_the_worker_and_for_the_api():
+    chosen = {Settings.model_fields[name].annotation.model_fields["engine"].annotation for name in ("stream", "api")}
+    assert chosen == {ServingEngine}
+    assert set(get_args(ServingEngine)) == set(KINDS) - {"torch"}  # evaluation only

@@ -6,6 +6,7 @@ watch.follow_champion()         one round, in this thread
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry
@@ -36,6 +37,22 @@ class Closable(FakeEngine):
 
     def close(self) -> None:
         self.closed += 1
+
+
+class Gate(Closable):
+    """Remembers the sizes of its batches, and can be held in the middle of one."""
+
+    def __init__(self, *, is_open: bool = True, needs_pixels: bool = True, seconds_per_image: float = 0.0) -> None:
+        super().__init__(needs_pixels=needs_pixels, seconds_per_image=seconds_per_image)
+        self.batches: list[int] = []
+        self.open = threading.Event()
+        if is_open:
+            self.open.set()
+
+    def infer(self, images: Sequence[Image]) -> list[Detections]:
+        self.batches.append(len(images))
+        self.open.wait()
+        return super().infer(images)
 
 
 def a_version(number: str = "1", **changes: object) -> ModelVersion:

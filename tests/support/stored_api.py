@@ -17,7 +17,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.testclient import TestClient
 
 from contracts.settings import Settings
-from inference.api import problems
+from inference.api import openapi, problems
 from inference.api.identity import Identity
 from inference.api.metrics import Metrics
 from inference.api.parts import Parts
@@ -71,6 +71,7 @@ def an_app(parts: Parts, routers: Sequence[APIRouter]) -> FastAPI:
     for router in routers:
         app.include_router(router)
     problems.install(app)
+    openapi.install(app, parts.settings.auth)
     return app
 
 

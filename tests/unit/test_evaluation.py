@@ -10,9 +10,9 @@ from inference.delivery.evaluation import (
     average_precision,
     calibration_error,
     evaluate,
-    iou_matrix,
 )
 from inference.domain.detections import Detections
+from inference.domain.overlap import overlaps
 
 A, B, FAR = (10, 10, 50, 50), (100, 100, 140, 140), (300, 300, 340, 340)
 HALF = (10, 10, 50, 30)  # IoU 0.5 with A
@@ -100,7 +100,7 @@ def test_average_precision_of_a_known_ranking() -> None:
 def test_overlap_of_touching_and_of_empty_boxes_is_zero() -> None:
     one = np.array([[0, 0, 10, 10], [5, 5, 5, 5]], np.float32)
     other = np.array([[10, 0, 20, 10], [5, 5, 5, 5], [0, 0, 10, 5]], np.float32)
-    assert iou_matrix(one, other).tolist() == [[0, 0, 0.5], [0, 0, 0]]
+    assert overlaps(one, other).tolist() == [[0, 0, 0.5], [0, 0, 0]]
 
 
 def test_an_honest_confidence_has_no_calibration_error() -> None:

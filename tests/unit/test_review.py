@@ -8,18 +8,17 @@ from typing import Any
 import pytest
 
 from contracts.errors import Rejected
+from inference.domain.detections import Detections
 from inference.domain.review import (
     MOST_BOXES,
     Candidate,
     LabelledBox,
     Purpose,
     Review,
-    Seen,
     Verdict,
     check,
     disagreement,
     doubt,
-    overlap,
     rank,
     usefulness,
 )
@@ -94,11 +93,11 @@ def test_without_a_list_every_label_is_known() -> None:
     checked(a_review(boxes=(replace(BOX, label="scratch"),)), known_labels=None)
 
 
-def seen(*confidences: float, labels: tuple[str, ...] = (), shift: float = 0.0) -> Seen:
-    return Seen(
-        labels=labels or ("open",) * len(confidences),
-        confidences=confidences,
-        boxes=[(50.0 * n + shift, 0.0, 50.0 * n + 40.0 + shift, 40.0) for n in range(len(confidences))],
+def seen(*confidences: float, labels: tuple[str, ...] = (), shift: float = 0.0) -> Detections:
+    return Detections.of(
+        labels or ("open",) * len(confidences),
+        confidences,
+        [(50.0 * n + shift, 0.0, 50.0 * n + 40.0 + shift, 40.0) for n in range(len(confidences))],
     )
 
 
@@ -112,25 +111,13 @@ def test_doubt_is_greatest_at_the_threshold_and_falls_to_both_sides() -> None:
     assert doubt([1.0], threshold=1.0) == 0.0
 
 
-def test_disagreement_is_the_share_of_boxes_without_a_partner() -> None:
+def test_disagreement_is_the_share_of_boxes_on_which_they_do_not_agree() -> None:
     assert disagreement(seen(0.9, 0.9), seen(0.5, 0.4, shift=5)) == 0.0
-    assert disagreement(seen(0.9, 0.9), seen(0.5)) == pytest.approx(1 / 3)
+    assert disagreement(seen(0.9, 0.9), seen(0.5)) == pytest.approx(1 / 2)
     assert disagreement(seen(0.9), seen(0.9, labels=("short",))) == 1.0
     assert disagreement(seen(0.9), seen(0.9, shift=30)) == 1.0
     assert disagreement(seen(), seen()) == 0.0
     assert disagreement(seen(0.9), seen()) == 1.0
-
-
-def test_a_box_has_one_partner_only() -> None:
-    twice = Seen(
-        labels=("open", "open"), confidences=(0.9, 0.8), boxes=[(0.0, 0.0, 40.0, 40.0), (2.0, 0.0, 42.0, 40.0)]
-    )
-    assert disagreement(twice, seen(0.9)) == pytest.approx(1 / 3)
-
-
-def test_overlap_is_intersection_over_union() -> None:
-    assert overlap((0, 0, 10, 10), (5, 0, 15, 10)) == pytest.approx(1 / 3)
-    assert overlap((0, 0, 10, 10), (10, 0, 20, 10)) == 0.0
 
 
 def test_the_most_useful_frame_comes_first() -> None:

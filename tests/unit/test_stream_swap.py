@@ -2,42 +2,22 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
 from itertools import groupby
 
 import pytest
 
-from inference.domain.detections import Detections
-from inference.domain.letterbox import Image
 from inference.serving.served_models import ServedModels
 from tests.support.images import jpeg
 from tests.support.records import a_frame_record
-from tests.support.served import Closable, a_model
+from tests.support.served import Gate, a_model
 from tests.support.waiting import eventually
 from tests.unit.test_stream_worker import Running
 
 
-class Counting(Closable):
-    """Remembers the sizes of its batches, and can be held in the middle of one."""
-
-    def __init__(self, *, is_open: bool = True, seconds_per_image: float = 0.0) -> None:
-        super().__init__(needs_pixels=True, seconds_per_image=seconds_per_image)
-        self.batches: list[int] = []
-        self.open = threading.Event()
-        if is_open:
-            self.open.set()
-
-    def infer(self, images: Sequence[Image]) -> list[Detections]:
-        self.batches.append(len(images))
-        self.open.wait()
-        return super().infer(images)
-
-
 def test_a_swap_in_the_middle_of_the_stream_skips_no_frame_repeats_none_and_keeps_the_order() -> None:
-    engines = [Counting(seconds_per_image=0.001) for _ in range(6)]
+    engines = [Gate(seconds_per_image=0.001) for _ in range(6)]
     models = ServedModels(a_model("1", engine=engines[0]))
     with Running(engines[0], models=models, batch_size=3) as running:
         sent = []
@@ -57,7 +37,7 @@ def test_a_swap_in_the_middle_of_the_stream_skips_no_frame_repeats_none_and_keep
 
 
 def test_a_batch_under_way_is_finished_by_the_old_version_and_the_next_is_the_new_ones() -> None:
-    old, new = Counting(is_open=False), Counting()
+    old, new = Gate(is_open=False), Gate()
     models = ServedModels(a_model("1", engine=old))
     with Running(old, models=models, batch_size=2) as running:
         sent = [running.send()["frame_id"] for _ in range(6)]
@@ -73,7 +53,7 @@ def test_a_batch_under_way_is_finished_by_the_old_version_and_the_next_is_the_ne
 
 
 def test_a_shadow_scores_as_challenger_and_leaves_dead_letters_to_the_champion() -> None:
-    engine = Counting()
+    engine = Gate()
     models = ServedModels(a_model("2", role="challenger", engine=engine))
     with Running(engine, models=models, role="challenger") as running:
         running.consumer.append(b"garbage")
@@ -87,7 +67,7 @@ def test_a_shadow_scores_as_challenger_and_leaves_dead_letters_to_the_champion()
 
 def test_a_shadow_rests_without_a_challenger_and_goes_on_at_the_end() -> None:
     models = ServedModels()
-    with Running(Counting(), models=models, role="challenger") as running:
+    with Running(Gate(), models=models, role="challenger") as running:
         eventually(lambda: running.consumer.paused == {0, 1}, seconds=10, every=0.01)
         for _ in range(20):
             running.send()
@@ -95,7 +75,7 @@ def test_a_shadow_rests_without_a_challenger_and_goes_on_at_the_end() -> None:
         time.sleep(0.2)
         assert running.consumer.polls > polls
         assert running.predicted() == {}
-        models.put(a_model("2", role="challenger", engine=Counting()))
+        models.put(a_model("2", role="challenger", engine=Gate()))
         eventually(lambda: running.consumer.paused == set(), seconds=10, every=0.01)
         live = [running.send()["frame_id"] for _ in range(5)]
         eventually(lambda: running.consumer.committed == {0: 25}, seconds=10, every=0.02)
@@ -103,9 +83,9 @@ def test_a_shadow_rests_without_a_challenger_and_goes_on_at_the_end() -> None:
 
 
 def test_frames_that_lose_their_challenger_are_let_go_and_never_scored_by_another_role() -> None:
-    engine = Counting(is_open=False)
+    engine = Gate(is_open=False)
     models = ServedModels(a_model("2", role="challenger", engine=engine))
-    models.put(a_model("1", engine=Counting()))
+    models.put(a_model("1", engine=Gate()))
     with Running(engine, models=models, role="challenger", batch_size=2) as running:
         for _ in range(7):
             running.send()
@@ -119,7 +99,7 @@ def test_frames_that_lose_their_challenger_are_let_go_and_never_scored_by_anothe
 
 def test_a_resting_shadow_takes_partitions_that_come_later_as_resting_too() -> None:
     models = ServedModels()
-    with Running(Counting(), models=models, role="challenger") as running:
+    with Running(Gate(), models=models, role="challenger") as running:
         eventually(lambda: running.consumer.paused == {0, 1}, seconds=10, every=0.01)
         running.in_polling_thread.append(lambda: running.consumer.rebalance("on_assign", [3]))
         eventually(lambda: running.consumer.paused == {0, 1, 3}, seconds=10, every=0.01)
@@ -130,7 +110,7 @@ def test_a_resting_shadow_takes_partitions_that_come_later_as_resting_too() -> N
 
 @pytest.mark.parametrize("role", ["champion", "challenger"])
 def test_a_batch_carries_the_role_of_its_model(role: str) -> None:
-    engine = Counting()
+    engine = Gate()
     models = ServedModels(a_model("4", role=role, engine=engine))  # type: ignore[arg-type]
     with Running(engine, models=models, role=role) as running:  # type: ignore[arg-type]
         running.send()

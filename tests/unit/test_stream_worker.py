@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Self
 
@@ -13,8 +13,6 @@ import pytest
 from confluent_kafka import KafkaError, TopicPartition
 
 from contracts.errors import PipelineError, Transient
-from inference.domain.detections import Detections
-from inference.domain.letterbox import Image
 from inference.engines.fake_engine import FakeEngine
 from inference.registry.model_version import ModelVersion
 from inference.serving.served_models import Role, ServedModel, ServedModels
@@ -27,25 +25,10 @@ from inference.stream.worker import Worker
 from tests.support.fake_kafka import FakeConsumer, FakeProducer, FakeRegistry, a_codec
 from tests.support.images import huge_png, jpeg
 from tests.support.records import a_frame_record
+from tests.support.served import Gate
 from tests.support.waiting import eventually
 
 VERSION = ModelVersion(name="pcb", version="1", digest="a" * 64, folder=None, licence="none")
-
-
-class Gate(FakeEngine):
-    """An engine that waits until it is let go."""
-
-    def __init__(self, *, is_open: bool = True, needs_pixels: bool = True) -> None:
-        super().__init__(needs_pixels=needs_pixels)
-        self.open = threading.Event()
-        self.batches: list[int] = []
-        if is_open:
-            self.open.set()
-
-    def infer(self, images: Sequence[Image]) -> list[Detections]:
-        self.batches.append(len(images))
-        self.open.wait()
-        return super().infer(images)
 
 
 class Running:

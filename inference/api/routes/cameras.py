@@ -5,7 +5,6 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from inference.api.answers.frames import CameraAnswer, CamerasAnswer
-from inference.api.answers.problems import problems
 from inference.api.guard import GuardedRoute
 from inference.api.inputs import Neighbours
 from inference.persistence import cameras
@@ -13,7 +12,7 @@ from inference.persistence import cameras
 router = APIRouter(tags=["frames"], route_class=GuardedRoute)
 
 
-@router.get("/v1/cameras", responses=problems())
+@router.get("/v1/cameras")
 def list_cameras(parts: Neighbours) -> CamerasAnswer:
     """All cameras: the last frame, the rate of the last minute, the open session."""
     with parts.database.connection() as connection:

@@ -14,9 +14,9 @@ from contracts.errors import Rejected
 from contracts.settings import Settings
 from inference.api import cursors
 from inference.api.answers.pipeline import LetterAnswer, LetterPage, LetterWhole, ReplayAnswer, ReplayRequest
-from inference.api.answers.problems import problems
 from inference.api.guard import GuardedRoute
 from inference.api.inputs import Cursor, LetterId, Limit, Neighbours
+from inference.api.openapi import problems
 from inference.api.problems import Problem
 
 router = APIRouter(tags=["dead letters"], route_class=GuardedRoute)
@@ -26,7 +26,7 @@ _NO_EDIT: Final = ReplayRequest()
 Consumer = Literal["frames_to_s3", "frames_to_postgres", "predictions_to_postgres", "sessions_to_postgres", "stream"]
 
 
-@router.get("/v1/dead-letters", responses=problems())
+@router.get("/v1/dead-letters")
 def list_letters(
     parts: Neighbours,
     consumer: Annotated[Consumer | None, Query(description="Only what this consumer refused")] = None,
@@ -69,7 +69,7 @@ def show_letter(letter_id: LetterId, parts: Neighbours) -> LetterWhole:
     return LetterWhole.model_validate(whole(parts.settings, _find(parts.settings, letter_id)))
 
 
-@router.post("/v1/dead-letters/{letter_id}/replay", responses=problems(400, 404))
+@router.post("/v1/dead-letters/{letter_id}/replay", responses=problems(404))
 def replay_letter(
     letter_id: LetterId, parts: Neighbours, asked: Annotated[ReplayRequest | None, Body()] = None
 ) -> ReplayAnswer:

@@ -7,9 +7,9 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request, Response
 
 from inference.api import stored_image
-from inference.api.answers.problems import public_problems
 from inference.api.guard import GuardedRoute
 from inference.api.inputs import Neighbours
+from inference.api.openapi import problems
 from inference.api.problems import not_found
 from inference.persistence import frames
 
@@ -19,7 +19,7 @@ router = APIRouter(tags=["frames"], route_class=GuardedRoute)
 @router.get(
     "/v1/images/{ticket}",
     response_class=Response,
-    responses=public_problems(403, 404, 416, 422, 503) | stored_image.RESPONSES,
+    responses=problems(403, 404, 416) | stored_image.RESPONSES,
 )
 def show_image(
     ticket: Annotated[str, Path(max_length=200, description="From the answer about a frame, good for a minute")],

@@ -10,10 +10,10 @@ from typing import Annotated, Final, Literal
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
-from inference.api.answers.problems import Responses, problems
 from inference.api.answers.reviews import LabelsAnswer, Progress, ReviewerCount
 from inference.api.guard import GuardedRoute
 from inference.api.inputs import Neighbours, Since
+from inference.api.openapi import Responses
 from inference.api.parts import Parts
 from inference.domain.labelled import classes_of, coco, yolo
 from inference.persistence import labels
@@ -36,7 +36,7 @@ _EXPORTED: Final[Responses] = {
 }
 
 
-@router.get("/v1/labels", responses=problems())
+@router.get("/v1/labels")
 def count_labels(parts: Neighbours, since: Since = None) -> LabelsAnswer:
     """Labels in numbers, of all time or of what was reviewed since then; what waits is of the last day."""
     waiting_since = datetime.now(UTC) - _WAITING
@@ -68,7 +68,7 @@ def _own_classes(parts: Parts) -> list[str]:
     return classes_of(parts.classes(), parts.settings.reviews.labels)
 
 
-@router.get("/v1/labels/export", response_class=StreamingResponse, responses=problems() | _EXPORTED)
+@router.get("/v1/labels/export", response_class=StreamingResponse, responses=_EXPORTED)
 def export(
     parts: Neighbours,
     format: Annotated[Literal["coco", "yolo"], Query()] = "coco",  # noqa: A002 - the word in the address

@@ -11,8 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Path, Query, Request
-from pydantic import AfterValidator
+from fastapi import APIRouter, Path, Query
 
 from contracts.errors import Rejected
 from inference.api.answers.models import (
@@ -25,9 +24,10 @@ from inference.api.answers.models import (
     Replica,
     VersionAnswer,
 )
-from inference.api.answers.problems import problems
-from inference.api.guard import GuardedRoute, bearer_of
+from inference.api.guard import GuardedRoute
 from inference.api.identity import Identity
+from inference.api.inputs import EARLIEST, At, Bearer, Limit, Neighbours
+from inference.api.openapi import problems
 from inference.api.parts import Parts
 from inference.api.problems import Problem, not_found
 from inference.persistence import gate_verdicts, heartbeats, ledger
@@ -40,8 +40,6 @@ from inference.registry.catalogue import Registered
 router = APIRouter(tags=["models"], route_class=GuardedRoute)
 
 JOBS: Final = "sightline-jobs"  # the one account that may name another person
-_EARLIEST: Final = datetime(1970, 1, 2, tzinfo=UTC)
-_LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)
 _DAY: Final = timedelta(days=1)
 _CONFLICTS: Final = frozenset(
     {
@@ -51,29 +49,10 @@ _CONFLICTS: Final = frozenset(
 )  # fmt: skip
 
 
-def _in_utc(at: datetime) -> datetime:
-    """A time without a zone is UTC."""
-    aware = at if at.tzinfo else at.replace(tzinfo=UTC)
-    if not _EARLIEST <= aware <= _LATEST:
-        raise ValueError("give a time between 1970 and 2200")
-    return aware.astimezone(UTC)
-
-
-At = Annotated[datetime, AfterValidator(_in_utc)]
 Version = Annotated[str, Path(max_length=100, description="Number of a version in MLflow")]
-Bearer = Annotated[Identity, Depends(bearer_of)]
 
 
-def parts_of(request: Request) -> Parts:
-    """What this process made at its start."""
-    parts: Parts = request.app.state.parts
-    return parts
-
-
-Neighbours = Annotated[Parts, Depends(parts_of)]
-
-
-@router.get("/v1/models", responses=problems())
+@router.get("/v1/models")
 def list_models(parts: Neighbours) -> ModelsAnswer:
     """Every version with its gate result, the champion, and who serves what."""
     known = parts.catalogue.versions(parts.settings)
@@ -102,7 +81,7 @@ def show_agreement(
     _registered(parts, version)
     model = parts.settings.mlflow.model_name
     end = until or datetime.now(UTC)
-    begin = since or end - _DAY
+    begin = since or max(EARLIEST, end - _DAY)
     with parts.database.connection() as connection:
         other = _measure(connection, parts, version, against)
         found = agreement_between(connection, model, first=other, second=version, since=begin, until=end)
@@ -122,10 +101,10 @@ def show_agreement(
     )
 
 
-@router.get("/v1/promotions", responses=problems())
+@router.get("/v1/promotions")
 def list_promotions(
     parts: Neighbours,
-    limit: Annotated[int, Query(ge=1, le=200, description="At most so many")] = 50,
+    limit: Limit = 50,
     cursor: Annotated[str | None, Query(pattern="^[0-9]{1,18}$", description="`next` of the page before")] = None,
 ) -> PromotionsAnswer:
     """The ledger, the newest row first."""

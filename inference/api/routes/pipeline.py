@@ -24,7 +24,6 @@ from inference.api.answers.pipeline import (
     PipelineAnswer,
     StatisticsAnswer,
 )
-from inference.api.answers.problems import problems
 from inference.api.guard import GuardedRoute
 from inference.api.inputs import At, CameraName, Neighbours, Since, Until
 from inference.api.parts import Parts
@@ -43,7 +42,7 @@ _USUAL_AUDIT: Final = timedelta(minutes=15)
 _T = TypeVar("_T")
 
 
-@router.get("/v1/pipeline", responses=problems())
+@router.get("/v1/pipeline")
 def show_pipeline(parts: Neighbours) -> PipelineAnswer:
     """Connectors, lag, open sessions, dead letters. What is away is named; the rest is still answered."""
     answer: PipelineAnswer = parts.recent.get(lambda: _look(parts))
@@ -83,7 +82,7 @@ def _look(parts: Parts) -> PipelineAnswer:
     )
 
 
-@router.get("/v1/stats", responses=problems())
+@router.get("/v1/stats")
 def show_statistics(
     parts: Neighbours,
     since: Since = None,
@@ -111,7 +110,7 @@ def show_statistics(
     )
 
 
-@router.get("/v1/audit", responses=problems())
+@router.get("/v1/audit")
 def show_audit(
     parts: Neighbours,
     since: Annotated[At | None, Query(description="Two hours ago at the earliest; 15 minutes ago unless given")] = None,

@@ -10,7 +10,6 @@ from fastapi import APIRouter, Body, Query
 from contracts.errors import Rejected
 from inference.api import cursors
 from inference.api.answers.frames import PredictionAnswer, ReviewAnswer
-from inference.api.answers.problems import problems
 from inference.api.answers.reviews import ClaimAnswer, ClaimedFrame, ClaimRequest, ReviewGiven, ReviewPage
 from inference.api.guard import GuardedRoute
 from inference.api.inputs import (
@@ -25,6 +24,7 @@ from inference.api.inputs import (
     Until,
     Word,
 )
+from inference.api.openapi import problems
 from inference.api.permissions import Role
 from inference.api.problems import Problem, not_found
 from inference.api.routes.stored_frames import frame_values
@@ -39,7 +39,7 @@ _RANDOM: Final = SystemRandom()
 _STATUSES: Final = {"unknown_frame": 404, reviews.REQUEST_ID_REUSED: 409}
 
 
-@router.post("/v1/reviews/claim", responses=problems(400))
+@router.post("/v1/reviews/claim")
 def claim(parts: Neighbours, identity: Bearer, asked: Annotated[ClaimRequest | None, Body()] = None) -> ClaimAnswer:
     """The next frames to review, kept for who asks; asked again, the same ones until they are reviewed."""
     asked = asked or ClaimRequest()
@@ -80,7 +80,7 @@ def _shown(connection: Connection, ids: list[str], purpose: Purpose, model: str)
     return answers
 
 
-@router.post("/v1/reviews", status_code=201, responses=problems(400, 404, 409))
+@router.post("/v1/reviews", status_code=201, responses=problems(404, 409))
 def save(given: ReviewGiven, parts: Neighbours, identity: Bearer) -> ReviewAnswer:
     """Saves a review. Sent again with the same request_id it changes nothing and answers the same."""
     review = Review(
@@ -142,7 +142,7 @@ def _answer(connection: Connection, review_id: int) -> ReviewAnswer:
     return ReviewAnswer.of(row)
 
 
-@router.get("/v1/reviews", responses=problems())
+@router.get("/v1/reviews")
 def list_reviews(
     parts: Neighbours,
     identity: Bearer,

@@ -17,7 +17,6 @@ from inference.api.answers.frames import (
     ReviewAnswer,
     TraceAnswer,
 )
-from inference.api.answers.problems import problems
 from inference.api.guard import GuardedRoute
 from inference.api.inputs import (
     Bearer,
@@ -32,6 +31,7 @@ from inference.api.inputs import (
     Until,
     Word,
 )
+from inference.api.openapi import problems
 from inference.api.parts import Parts
 from inference.api.problems import not_found
 from inference.domain.split import part_of
@@ -42,7 +42,7 @@ from inference.persistence.trace import trace
 router = APIRouter(tags=["frames"], route_class=GuardedRoute)
 
 
-@router.get("/v1/frames", responses=problems())
+@router.get("/v1/frames")
 def list_frames(
     parts: Neighbours,
     identity: Bearer,
