@@ -154,7 +154,7 @@ def test_one_process_stopped_under_load_fails_nothing_and_is_replaced():
         first = api.children()[0]
         first.send_signal(signal.SIGTERM)
         until(lambda: first.pid not in {child.pid for child in api.children()}, 10)
-        until(lambda: len(api.children()) == 2 and api.log().count('"champion_loaded"') == 3, 60)
+        until(lambda: len(api.children()) == 2 and api.log().count('"model_loaded"') == 3, 60)
     assert set(load.outcomes) == {"200"}, load.outcomes
 
 
@@ -162,7 +162,7 @@ def test_a_killed_process_costs_its_own_requests_only_and_is_replaced():
     with running_api(processes=2, slow=0.02) as api, Load(api, clients=8) as load:
         until(lambda: load.outcomes["200"] > 50, 20)
         api.children()[0].kill()
-        until(lambda: api.log().count('"champion_loaded"') == 3, 60)
+        until(lambda: api.log().count('"model_loaded"') == 3, 60)
         done = load.outcomes["200"]
         until(lambda: load.outcomes["200"] > done + 50, 20)
     failed = sum(count for outcome, count in load.outcomes.items() if outcome.startswith("failed"))
@@ -178,7 +178,7 @@ def test_a_killed_parent_leaves_no_process_and_the_port_free_for_the_next():
         api.process.wait()
         until(lambda: not any(child.is_running() for child in children), 15)
         with launched_api(port=int(api.url.rpartition(":")[2])) as again:
-            until(lambda: '"champion_loaded"' in again.log(), 60)
+            until(lambda: '"model_loaded"' in again.log(), 60)
 
 
 def test_readiness_is_false_first_while_the_last_requests_are_finished():

@@ -18,7 +18,7 @@ import httpx
 import pytest
 import requests
 import schemathesis
-from hypothesis import HealthCheck, given
+from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from schemathesis import GenerationMode
@@ -49,6 +49,7 @@ CAMERA = "described"
 EXAMPLES = 10  # of fitting and of unfitting requests each, per operation
 SLOW_EXAMPLES = 4  # of what reads topics
 SLOW = {"/v1/audit", "/v1/pipeline", "/v1/frames/{frame_id}/trace", "/v1/dead-letters"}
+ANSWER_SECONDS = 60  # of a busy machine
 TOKEN_SECONDS = 120  # one lives for five minutes
 UNDESCRIBED = {"/openapi.json", "/docs", "/docs/oauth2-redirect", "/docs/assets/{name}"}  # the pages that describe
 
@@ -75,7 +76,7 @@ class Asker:
         role = PERMISSIONS[(case.method.upper(), case.operation.path)]
         who = CAMERA if role is Role.CAMERA else "admin"
         headers = {"Authorization": f"Bearer {self.token(who)}"}
-        return case.call(base_url=self.url, session=self._session, headers=headers)
+        return case.call(base_url=self.url, session=self._session, headers=headers, timeout=ANSWER_SECONDS)
 
     def token(self, who: str) -> str:
         token, until = self._tokens.get(who, ("", 0.0))
@@ -103,7 +104,7 @@ class Asker:
 
     def get(self, path: str, **query: Any) -> Any:
         headers = {"Authorization": f"Bearer {self.token('admin')}"}
-        answer = self._session.get(self.url + path, params=query, headers=headers, timeout=30)
+        answer = self._session.get(self.url + path, params=query, headers=headers, timeout=ANSWER_SECONDS)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
@@ -233,6 +234,7 @@ def attempt(operation: Any, asker: Asker, known: dict[str, list[Any]], mode: Gen
         suppress_health_check=list(HealthCheck),
         derandomize=True,
         database=None,
+        phases=[Phase.generate],  # a failure is told as it was found: making it smaller asks for minutes more
     )
     @given(case=operation.as_strategy(generation_mode=mode), there=st.none() | real, frame=frame)
     def each(case: Any, there: dict[str, Any] | None, frame: str | None) -> None:

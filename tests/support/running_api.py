@@ -109,7 +109,7 @@ def _ready(running: RunningApi) -> int:
         is_up = httpx.get(f"{running.url}/readyz", timeout=5).is_success
     except httpx.TransportError:
         return 0
-    return running.log().count('"champion_loaded"') if is_up else 0
+    return running.log().count('"model_loaded"') if is_up else 0
 
 
 def free_port() -> int:
