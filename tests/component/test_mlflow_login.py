@@ -13,7 +13,7 @@ import pytest
 
 from connectors import access
 from contracts.errors import Misconfigured
-from contracts.settings import StreamSettings
+from contracts.settings import Settings, StreamSettings
 from inference.registry import bootstrap, resolve
 from inference.registry.mlflow_client import connect, translated
 from sightline.stack import bootstrap as stack_bootstrap
@@ -211,8 +211,13 @@ def test_a_login_that_did_not_begin_here_is_refused_and_leads_nowhere_else(url: 
     assert "evil" not in away.headers["location"]
 
 
+def with_ledger(keycloak: KeycloakServer, settings: Settings) -> Settings:
+    """The same settings over a pipeline's database of its own: the first champion stands in its ledger."""
+    return settings.model_copy(update={"postgres": keycloak.postgres.new_database(migrated=True).postgres})
+
+
 def test_the_platform_does_its_work_with_its_accounts(keycloak: KeycloakServer, url: str, tmp_path: Path):
-    settings = as_account(keycloak, url, "sightline-bootstrap")
+    settings = with_ledger(keycloak, as_account(keycloak, url, "sightline-bootstrap"))
     assert stack_bootstrap._champion_tags(settings) is None
     changes = bootstrap.ensure_champion(settings, DEMO_MODEL)
     assert any("gave champion" in change for change in changes)
@@ -240,7 +245,7 @@ def test_a_scientist_who_logged_in_delivers_with_the_token(keycloak: KeycloakSer
 
 
 def test_a_refused_login_is_a_persons_matter_and_names_no_secret(keycloak: KeycloakServer, url: str, tmp_path: Path):
-    wrong = as_account(keycloak, url, "sightline-worker", secret="not-its-secret")
+    wrong = with_ledger(keycloak, as_account(keycloak, url, "sightline-worker", secret="not-its-secret"))
     with pytest.raises(Misconfigured, match=r"UNAUTHENTICATED.*SIGHTLINE_MLFLOW__USERNAME") as caught:
         bootstrap.ensure_champion(wrong, DEMO_MODEL)
     assert "not-its-secret" not in str(caught.value)
