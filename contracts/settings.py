@@ -188,7 +188,8 @@ class AuthSettings(_Section):
     audience: str = "sightline-api"
     clients: tuple[str, ...] = ("sightline-*",)  # whose tokens count (azp); * stands for anything
     leeway_seconds: Annotated[int, Field(ge=0, le=60)] = 30
-    keys_seconds: Annotated[int, Field(ge=1)] = 300  # how long fetched keys are kept
+    keys_seconds: Annotated[int, Field(ge=1)] = 300  # then they are fetched anew
+    keys_grace_seconds: Annotated[int, Field(ge=0)] = 300  # and count for so long beyond it while Keycloak is away
     cooldown_seconds: Annotated[int, Field(ge=1)] = 30  # the least time between two fetches for an unknown key
     browser_client: str = "sightline-docs"  # the public client of the API's own pages (PKCE)
 

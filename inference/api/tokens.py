@@ -5,7 +5,8 @@
 
 A verified token is remembered by its digest until it expires: access tokens live five minutes, and a signature costs
 as much as everything else the service does for a request. A key that is taken away stops counting when the kept keys
-are fetched anew, at the latest after `keys_seconds`.
+are fetched anew, after `keys_seconds`. While Keycloak is away they count for `keys_grace_seconds` longer: no token
+lives longer than that, so an outage takes nobody's token before its time. Then nobody gets in.
 
     no_token · malformed · wrong_algorithm · unknown_key · bad_signature · wrong_issuer · wrong_audience · expired
     not_yet_valid · not_an_access_token · foreign_client · claims_missing     401, the code says which
@@ -34,8 +35,8 @@ from inference.api.problems import Problem
 ALGORITHM: Final = "RS256"  # Keycloak's default; named here and never taken from the token
 _REQUIRED: Final = ("exp", "iat", "iss", "aud", "sub", "azp")
 _ACCESS_TOKEN: Final = "Bearer"  # noqa: S105 - the claim `typ` of Keycloak's access tokens; ID, Refresh, Offline are others
-_FETCH_SECONDS: Final = 5.0
-_PATIENCE_SECONDS: Final = 1.0  # between two tries while none succeeds
+_FETCH_SECONDS: Final = 2.0
+_PATIENCE_SECONDS: Final = 5.0  # between two tries while none succeeds
 _MOST_REMEMBERED: Final = 4096
 _LONGEST_TOKEN: Final = 16 * 1024
 
@@ -135,6 +136,7 @@ class _Keys:
         self._keys: dict[str, PyJWK] = {}
         self._fetched_at = -float("inf")
         self._tried_at = -float("inf")
+        self._failed_at = -float("inf")
         self._lock = threading.Lock()
 
     def is_trusted(self, key_id: str) -> bool:
@@ -162,13 +164,17 @@ class _Keys:
         return found
 
     def _refresh(self, now: float) -> None:
-        if now - self._tried_at < _PATIENCE_SECONDS:
-            raise self._away("asked a moment ago")  # a Keycloak that does not answer must not hold up every request
+        is_in_grace = now - self._fetched_at < self._settings.keys_seconds + self._settings.keys_grace_seconds
+        if now - self._failed_at < _PATIENCE_SECONDS:  # a Keycloak that does not answer must not hold up every request
+            if is_in_grace:
+                return
+            raise self._away("asked a moment ago")
         self._tried_at = now
         try:
             keys = PyJWKSet.from_dict(dict(self._fetch(self._settings.jwks_url))).keys
         except (httpx.HTTPError, jwt.PyJWKError, ValueError, TypeError) as error:
-            if now - self._fetched_at < self._settings.keys_seconds:
+            self._failed_at = now
+            if is_in_grace:
                 _log.warning("keys_not_fetched", reason=type(error).__name__, next="going on with those that are known")
                 return
             raise self._away(type(error).__name__) from error

@@ -148,17 +148,20 @@ def test_without_keys_nobody_gets_in(realm: Realm) -> None:
 
 def test_keys_that_were_fetched_serve_on_while_keycloak_is_away_and_not_for_ever(realm: Realm) -> None:
     ticks = Ticks()
-    verifier = Verifier(AuthSettings(issuer=ISSUER, keys_seconds=300), fetch=realm.jwks, ticks=ticks)
+    settings = AuthSettings(issuer=ISSUER, keys_seconds=300, keys_grace_seconds=200)
+    verifier = Verifier(settings, fetch=realm.jwks, ticks=ticks)
     verifier.verify(realm.token())
     realm.is_away = True
-    ticks.now += 299
-    verifier.verify(realm.token(roles=["viewer"]))
-    ticks.now += 1
+    for later in (299, 1, 1, 198):  # the keys are due; asked at most every few seconds; the grace is nearly over
+        ticks.now += later
+        verifier.verify(realm.token(roles=["viewer"]))
+    assert realm.fetches == 3
+    ticks.now += 10
     with pytest.raises(Transient):
         verifier.verify(realm.token(roles=["viewer"]))
     fetches, realm.is_away = realm.fetches, False
     with pytest.raises(Transient, match="a moment ago"):
         verifier.verify(realm.token(roles=["viewer"]))
     assert realm.fetches == fetches
-    ticks.now += 1
+    ticks.now += 5
     verifier.verify(realm.token(roles=["viewer"]))
