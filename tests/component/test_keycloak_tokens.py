@@ -21,7 +21,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from fastapi.testclient import TestClient
 
-from contracts.settings import AuthSettings, Settings
+from contracts.settings import AuthSettings
 from inference.api.app import create_app
 from inference.api.metrics import Metrics
 from inference.api.parts import Parts
@@ -29,6 +29,7 @@ from inference.api.permissions import PERMISSIONS, Role
 from inference.api.tokens import Verifier
 from sightline.stack import realm
 from tests.support.keycloak import REALM, KeycloakServer
+from tests.support.nowhere import NOWHERE
 from tests.support.tokens import a_key, signed_with_the_public_key, unsigned
 
 PUBLIC = {
@@ -80,7 +81,7 @@ REFUSED = {
 def a_client_of(auth: AuthSettings) -> TestClient:
     """The whole application, its own way to tell who asks, and nothing else."""
     nothing: Any = None
-    made: dict[str, Any] = {"settings": Settings(), "tokens": Verifier(auth), "metrics": Metrics()}
+    made: dict[str, Any] = {"settings": NOWHERE, "tokens": Verifier(auth), "metrics": Metrics()}
     others = {name: cast("Any", nothing) for name in Parts.__dataclass_fields__ if name not in made}
     return TestClient(create_app(Parts(**made, **others)), raise_server_exceptions=False)
 
@@ -90,6 +91,12 @@ def client(keycloak: KeycloakServer) -> TestClient:
     return a_client_of(
         keycloak.auth_of(REALM, leeway_seconds=0, keys_seconds=KEYS_SECONDS, cooldown_seconds=KEYS_SECONDS)
     )
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for a broker that is not there."""
+    monkeypatch.setattr("connectors.dead_letters._PATIENCE_SECONDS", 0.1)
 
 
 @dataclass(frozen=True, kw_only=True)

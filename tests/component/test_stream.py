@@ -40,7 +40,7 @@ MODEL = Path(__file__).parents[2] / "inference/delivery/demo_model"
 SLOW_FAKE = """
 import sys
 from inference.engines import fake_engine
-fake_engine.load = lambda folder, *, threads: fake_engine.FakeEngine(seconds_per_image={seconds})
+fake_engine.load = lambda folder, **_: fake_engine.FakeEngine(seconds_per_image={seconds})
 from inference.stream.__main__ import main
 sys.exit(main())
 """
