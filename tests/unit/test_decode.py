@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import time
 import zlib
 
 import cv2
@@ -64,6 +65,11 @@ def with_a_cut_frame_header(jpeg: bytes) -> bytes:
     return jpeg[: at + 2] + b"\x00\x05" + jpeg[at + 4 :]
 
 
+def with_more_scans(jpeg: bytes, count: int) -> bytes:
+    """The JPEG with its only scan written again and again."""
+    return jpeg[:-2] + jpeg[jpeg.index(b"\xff\xda") : -2] * count + jpeg[-2:]
+
+
 def pixels_of(data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     image = decode(data, max_pixels=max_pixels)
     assert not isinstance(image, Status), image
@@ -120,6 +126,65 @@ def test_of_an_animated_png_the_first_picture_is_taken() -> None:
     np.testing.assert_array_equal(pixels_of(data), [[[9, 8, 7]]])
 
 
+CONTROL = chunk(b"fcTL", struct.pack(">IIIIIHHBB", 0, 64, 64, 0, 0, 1, 10, 0, 0))
+HEADER = chunk(b"IHDR", struct.pack(">IIBBBBB", 64, 64, 8, 2, 0, 0, 0))
+PIXELS = chunk(b"IDAT", zlib.compress(bytes(64 * 193)))
+END = chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [HEADER, chunk(b"acTL", b"\xff" * 4 + bytes(4)), chunk(b"IDAT", b"("), CONTROL, HEADER, END],
+        [HEADER, PIXELS, HEADER, END],
+        [HEADER, PIXELS, CONTROL, PIXELS, END],
+        [HEADER, PIXELS, chunk(b"PLTE", bytes(6)), END],
+        [HEADER, chunk(b"tRNS", bytes(6)), chunk(b"PLTE", bytes(6)), PIXELS, END],
+        [HEADER, chunk(b"ABCD", b""), PIXELS, END],
+        [HEADER, END],
+    ],
+    ids=[
+        "a second header behind an animation", "a second header", "pixels in two places", "palette behind the pixels",
+        "transparency before the palette", "an unknown chunk that must be known", "no pixels",
+    ],
+)  # fmt: skip
+def test_chunks_out_of_order_never_reach_the_decoder(chunks: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("the decoder was asked"))  # it may end the process
+    assert decode(PNG + b"".join(chunks), max_pixels=MAX_PIXELS) is Status.UNDECODABLE
+
+
+def test_the_decoder_gets_only_the_chunks_of_a_still_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    given, imdecode = [], cv2.imdecode
+    monkeypatch.setattr(cv2, "imdecode", lambda data, flags: given.append(bytes(data)) or imdecode(data, flags))
+    plain = PNG + HEADER + PIXELS + END
+    decorated = PNG + HEADER + chunk(b"acTL", bytes(8)) + CONTROL + PIXELS + chunk(b"eXIf", b"MM") + END + b"behind"
+    assert pixels_of(plain).shape == (64, 64, 3)
+    np.testing.assert_array_equal(pixels_of(decorated), pixels_of(plain))
+    assert set(given) == {plain}
+
+
+def test_scans_of_a_thumbnail_and_of_pictures_behind_the_end_do_not_count() -> None:
+    jpeg = a_jpeg()
+    inside = b"\xff\xe1" + struct.pack(">H", 2 + 3 * len(jpeg)) + jpeg * 3
+    np.testing.assert_array_equal(pixels_of(jpeg[:2] + inside + jpeg[2:] + jpeg * 3), pixels_of(jpeg))
+
+
+def test_a_baseline_jpeg_with_a_scan_for_each_component_is_read() -> None:
+    done, encoded = cv2.imencode(".jpg", a_picture())
+    assert done
+    assert read_header(with_more_scans(encoded.tobytes(), 2), max_pixels=MAX_PIXELS) == Header(
+        encoding="jpeg", width=40, height=30
+    )
+
+
+@pytest.mark.parametrize("filling", [b"\xff\x00", b"\xff\xff", b"\xff\xe1\x00\x02", b"\xff\xda"])
+def test_a_jpeg_full_of_markers_is_judged_in_milliseconds(filling: bytes) -> None:
+    data = a_jpeg()[:-2] + filling * (4 * 2**20 // len(filling)) + b"\xff\xda" * 5
+    started = time.process_time()
+    assert read_header(data, max_pixels=MAX_PIXELS) is Status.UNSUPPORTED
+    assert time.process_time() - started < 0.5
+
+
 def test_exif_orientation_is_ignored() -> None:
     jpeg = a_jpeg()
     turned = (
@@ -171,10 +236,15 @@ def test_a_damaged_byte_in_a_png_is_noticed() -> None:
         with_frame_header(a_jpeg(), bits=12),
         with_frame_header(a_jpeg(), marker=0xC3),
         with_frame_header(a_jpeg(), marker=0xC9),
-        with_frame_header(a_jpeg(), marker=0xC2) + b"\xff\xda" * 200,
+        with_frame_header(a_jpeg(), marker=0xC2)[:-2] + b"\xff\xda" * 200 + b"\xff\xd9",
+        with_more_scans(a_jpeg(), 3),
+        with_frame_header(with_more_scans(a_jpeg(), 3), marker=0xC1),
     ],
-    ids=["CMYK", "12 bits", "lossless", "arithmetic coding", "200 passes"],
-)
+    ids=[
+        "CMYK", "12 bits", "lossless", "arithmetic coding", "200 passes", "baseline of 4 passes",
+        "extended sequential of 4 passes",
+    ],
+)  # fmt: skip
 def test_a_kind_of_jpeg_that_no_camera_writes_is_unsupported(data: bytes) -> None:
     assert decode(data, max_pixels=MAX_PIXELS) is Status.UNSUPPORTED
 
