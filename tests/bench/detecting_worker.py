@@ -13,7 +13,7 @@ SEEN = Detections(
     boxes=np.tile(np.array([1, 2, 30, 40], np.float32), (6, 1)),
 )
 
-fake_engine.load = lambda _folder, *, threads: FakeEngine(detections=SEEN)
+fake_engine.load = lambda _folder, **_: FakeEngine(detections=SEEN)
 
 if __name__ == "__main__":
     raise SystemExit(main())
