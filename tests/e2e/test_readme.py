@@ -118,7 +118,14 @@ WAYS: Final = {
     "dead-letters list": Way(),
     "dead-letters show": Way(is_run=False),  # they need a letter: tests/component/test_dead_letters.py has some
     "dead-letters replay": Way(is_run=False),
-    # The stack of these tests is core: tests/component/test_full_stack.py and test_login_command.py run them.
+    # The stack of these tests is core: test_promotion_story.py runs these on profile full,
+    "model deliver FOLDER": Way(is_run=False),
+    "model gate": Way(is_run=False),
+    "model promote VERSION --reason TEXT": Way(is_run=False),
+    "model rollback --reason TEXT": Way(is_run=False),
+    "model list": Way(is_run=False),
+    "model history": Way(is_run=False),
+    # and tests/component/test_full_stack.py and test_login_command.py these.
     "up --profile full": Way(is_run=False),
     "login": Way(is_run=False),
     "logout": Way(is_run=False),
