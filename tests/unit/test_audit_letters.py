@@ -197,3 +197,9 @@ def test_what_cannot_be_decoded_is_counted_apart_once_per_refused_record(codec: 
         ("frames/0/9", "stream:0"),
         ("unknown", "stream:5"),
     ]
+
+
+def test_the_sequences_of_what_was_refused_are_known(codec: Codec) -> None:
+    letters = refused(codec, "frames_to_postgres")
+    assert letters.sequences(frame()["session_id"]) == {frame()["sequence"]}
+    assert letters.sequences("another session") == set()
