@@ -112,6 +112,7 @@ def test_the_loser_of_a_conflict_explains_no_loss_of_the_winner(codec: Codec, co
             refused(codec, "frames_to_s3", record=frame(sha256="b" * 64)).find,
             replace(a_witness(), last_acknowledged=0, captured=1),
         ),
+        refused=(),
         expirations=[],
         now=AT,
     )
