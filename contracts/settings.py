@@ -305,8 +305,7 @@ class Settings(BaseSettings):
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
             raise Misconfigured(
-                f"{file} cannot be read: {reason}. Mend it, or move it away: `sightline up` writes it anew, with new "
-                "secrets"
+                f"{file} cannot be read: {reason}. Mend it: it holds the addresses and passwords of the stack"
             ) from error
         return settings.model_copy(update={"stack": settings.stack.model_copy(update={"home": home})})
 
