@@ -10,7 +10,6 @@ An id is <consumer>:<offset>, since a dead-letter topic has one partition. Repla
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,8 +17,8 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from connectors.kafka import make_consumer, translated
-from contracts.errors import Rejected, Transient
+from connectors.kafka import make_consumer, read_between, translated
+from contracts.errors import Rejected
 from contracts.identifiers import from_milliseconds
 from contracts.settings import Settings
 from contracts.topics import (
@@ -145,7 +144,10 @@ def find(settings: Settings, letter_id: str) -> DeadLetter:
                 else f"no dead letter {letter_id}: {name} has none",
                 code="unknown_dead_letter",
             )
-        return next(_between(consumer, name, offset, offset + 1))
+        found = next(_between(consumer, name, offset, offset + 1), None)
+        if found is None:
+            raise Rejected(f"no dead letter {letter_id}: nothing lies at that offset", code="unknown_dead_letter")
+        return found
     finally:
         consumer.close()
 
@@ -258,24 +260,8 @@ def _bounds(consumer: Any, name: str) -> tuple[int, int]:
 
 
 def _between(consumer: Any, name: str, first: int, end: int) -> Iterator[DeadLetter]:
-    if first >= end:
-        return
-    topic = dead_letters_topic(name)
-    consumer.assign([TopicPartition(topic, 0, first)])
-    last_news = time.monotonic()
-    position = first
-    while position < end:
-        message = consumer.poll(1.0)
-        if message is None:
-            if time.monotonic() - last_news > _PATIENCE_SECONDS:
-                raise Transient(f"reading {topic}: nothing came for {_PATIENCE_SECONDS:.0f} s; is the broker up?")
-            continue
-        if message.error():
-            raise translated(message.error(), f"reading {topic}")
-        last_news = time.monotonic()
-        position = message.offset() + 1
-        if message.offset() < end:
-            yield from_message(name, message)
+    for message in read_between(consumer, dead_letters_topic(name), first, end):
+        yield from_message(name, message)
 
 
 def _text(value: bytes | None) -> str:

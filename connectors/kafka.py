@@ -3,17 +3,19 @@
 Settings ──► producer_config ──► make_producer    acks=all, idempotent, waits for a broker that is away
          ──► consumer_config ──► make_consumer    offsets are moved by hand, fetches hold the largest image
          ──► ensure_topics                        creates what is missing, puts settings back, asserts partitions
+consumer ──► read_between                        what a partition holds from one offset to another
 KafkaError ──► translated ──► Transient | Rejected | Misconfigured
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
@@ -39,6 +41,7 @@ Config = dict[str, Any]
 
 ADMIN_TIMEOUT_SECONDS: Final = 15.0
 QUEUED_MEGABYTES: Final = 64
+_PATIENCE_SECONDS: Final = 15.0
 _MEBIBYTE: Final = 1024 * 1024
 
 # What a library says at error level while a broker restarts belongs into the log of the service, as a warning there.
@@ -132,6 +135,37 @@ def consumer_config(settings: Settings, group: str, **overrides: Any) -> Config:
 def make_consumer(settings: Settings, group: str, **overrides: Any) -> Any:
     """A confluent_kafka.Consumer with `consumer_config`; subscribe or assign it yourself."""
     return Consumer(consumer_config(settings, group, **overrides), logger=_LIBRARY_LOG)
+
+
+def read_between(consumer: Any, topic: str, first: int, end: int) -> Iterator[Any]:
+    """The messages of a topic's only partition from offset `first` to before `end`. Assigns the consumer.
+
+    Some offsets hold no message: those of transactions' markers and of what was aborted. So the end is reached when the
+    consumer has passed it, whether or not with a message.
+
+    Raises:
+        Transient: the broker is away, or sends nothing.
+        Misconfigured: the topic does not exist.
+    """
+    if first >= end:
+        return
+    partition = TopicPartition(topic, 0, first)
+    consumer.assign([partition])
+    last_news, position = time.monotonic(), first
+    while position < end:
+        message = consumer.poll(1.0)
+        if message is None:
+            [reached] = consumer.position([partition])  # a negative one before the first answer
+            if reached.offset > position:
+                last_news, position = time.monotonic(), reached.offset
+            elif time.monotonic() - last_news > _PATIENCE_SECONDS:
+                raise Transient(f"reading {topic}: nothing came for {_PATIENCE_SECONDS:.0f} s; is the broker up?")
+            continue
+        if message.error():
+            raise translated(message.error(), f"reading {topic}")
+        last_news, position = time.monotonic(), message.offset() + 1
+        if message.offset() < end:
+            yield message
 
 
 def make_admin(settings: Settings) -> Any:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from contracts.errors import Misconfigured
 
@@ -215,7 +215,7 @@ class CameraSettings(_Section):
 class RetentionSettings(_Section):
     """How long frames are kept, and how far ahead their partitions exist."""
 
-    days: Annotated[int, Field(ge=1)] = 90
+    days: Annotated[int, Field(ge=1, le=3650)] = 90
     partitions_ahead_days: Annotated[int, Field(ge=1)] = 14
 
     @property
@@ -290,7 +290,8 @@ class Settings(BaseSettings):
             home: the local stack's folder, for who manages several; else it is found (find_home).
 
         Raises:
-            Misconfigured: a name is unknown or a value does not fit; every one of them is listed.
+            Misconfigured: a name is unknown or a value does not fit (every one of them is listed), or the file cannot be
+                read.
         """
         _refuse_unknown_sections(os.environ, known=frozenset(cls.model_fields))
         home = home or find_home(os.environ)
@@ -299,6 +300,15 @@ class Settings(BaseSettings):
             settings = cls(_env_file=file if file.is_file() else None)
         except ValidationError as error:
             raise Misconfigured(_explain(error)) from error
+        except SettingsError as error:  # names the section, not the value
+            raise Misconfigured(
+                f"settings do not fit: {error}. Write {PREFIX}<SECTION>__<NAME>=value; a table or a list is JSON"
+            ) from error
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+            raise Misconfigured(
+                f"{file} cannot be read: {reason}. Mend it: it holds the addresses and passwords of the stack"
+            ) from error
         return settings.model_copy(update={"stack": settings.stack.model_copy(update={"home": home})})
 
 

@@ -13,6 +13,7 @@ Exit codes: 0 done · 1 the answer is no · 2 wrong usage · 65 bad data · 75 t
 
 from __future__ import annotations
 
+import errno
 import importlib
 import logging
 import os
@@ -35,6 +36,10 @@ COMMANDS: Final = (
     "dead_letters",
     "model",
     "login",
+)
+# A folder or file that cannot be written, wherever a command comes upon it: for a person to mend, and no fault of ours.
+_OF_A_DISK: Final = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EEXIST, errno.EISDIR}
 )
 
 app = typer.Typer(
@@ -62,6 +67,16 @@ def main() -> None:
         )
         print(f"sightline: {error}{hint}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in _OF_A_DISK:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(
+            f"sightline: {where}{error.strerror}. Make room or mend the permissions, or move the stack with "
+            "SIGHTLINE_STACK__HOME",
+            file=sys.stderr,
+        )
+        sys.exit(Misconfigured.exit_code)
 
 
 if __name__ == "__main__":

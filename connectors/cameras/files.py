@@ -31,28 +31,48 @@ class FileSource:
 
 
 class FolderSource:
-    """All files of a folder and the folders in it, sorted by path. Hidden ones are ignored."""
+    """All files of a folder and the folders in it, sorted by path. Hidden ones are ignored.
+
+    A folder in it that cannot be read, and a link to one, are refused by name: what lies there is not sent.
+
+    Raises:
+        OSError: the folder itself cannot be read.
+    """
 
     is_live = False
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._files = sorted(_files(path))
+        self._entries = sorted(_entries(path))
         self.description = storable(str(path.absolute()))
-        self.length: int | None = len(self._files)
+        self.length: int | None = len(self._entries)
 
     def images(self, stop: threading.Event, say: Callable[[str], None]) -> Iterator[Captured]:  # noqa: ARG002
         """Every file in turn: what it is its content tells, not its name."""
-        for file in self._files:
+        for path, refusal in self._entries:
             if stop.is_set():
                 return
-            yield read_image(file, name=str(file.relative_to(self._path)))
+            name = str(path.relative_to(self._path))
+            if refusal:
+                yield RejectedImage(name=storable(name), code="unreadable", reason=refusal)
+            else:
+                yield read_image(path, name=name)
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    for root, folders, files in os.walk(folder):
+def _entries(folder: Path) -> list[tuple[Path, str]]:
+    """The files, and the folders that are left out with the reason."""
+    entries: list[tuple[Path, str]] = []
+
+    def leave_out(error: OSError) -> None:
+        if error.filename == str(folder):
+            raise error
+        entries.append((Path(error.filename), f"a folder that cannot be read: {error.strerror}"))
+
+    for root, folders, files in os.walk(folder, onerror=leave_out):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (Path(root, name) for name in files if not name.startswith("."))
+        entries += [(Path(root, name), "a link to a folder") for name in folders if Path(root, name).is_symlink()]
+        entries += [(Path(root, name), "") for name in files if not name.startswith(".")]
+    return entries
 
 
 def read_image(path: Path, *, name: str) -> Captured:

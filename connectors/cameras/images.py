@@ -89,6 +89,11 @@ def storable(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8").replace("\0", "?")
 
 
+def printable(text: str) -> str:
+    """The same text for a terminal: a control character in a file's name is shown, never obeyed."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in storable(text))
+
+
 def since_1970(seconds: float) -> datetime | None:
     """A file's time as UTC; None where it is no time that can be stored."""
     try:

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from connectors.cameras.files import IMAGE_SUFFIXES, FileSource, FolderSource
 from connectors.cameras.headers import Header, read_header
-from connectors.cameras.images import Captured, storable
+from connectors.cameras.images import Captured, printable
 from connectors.cameras.live import LiveSource, VideoCapture, open_device, open_stream
 from connectors.cameras.simulator import PREFIX as SIMULATOR
 from connectors.cameras.simulator import SimulatorSource
@@ -35,7 +35,7 @@ _ANY_URL: Final = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _DEVICE: Final = re.compile(r"(?:device:(\d{1,3})|(/dev/video\d{1,3}))")
 _SECRET_IN_PATH: Final = re.compile(
     # Up to the next field, for a password may hold an underscore: user=admin_password=a_b_channel=1.sdp
-    r"((?:user|login|pass|pwd|token|key|secret|auth)[a-z]*[=_:]).*?(?=_[a-z]+=|[/&;?]|$)",
+    r"((?:user|login|pass|pw|token|key|secret|auth)[a-z]*[=_:]).*?(?=_[a-z]+=|[/&;?]|$)",
     re.IGNORECASE,
 )
 _HEADER_BYTES: Final = 64 * 1024
@@ -95,14 +95,14 @@ def _stored(path: Path, settings: CameraSettings) -> Source:
         if path.is_dir():
             folder = FolderSource(path)
             if not folder.length:
-                raise Rejected(f"{storable(str(path))} holds no files: SOURCE is {ACCEPTED}", code="unknown_source")
+                raise Rejected(f"{printable(str(path))} holds no files: SOURCE is {ACCEPTED}", code="unknown_source")
             return folder
         if not path.is_file():
-            raise Rejected(f"there is no {storable(str(path))}: SOURCE is {ACCEPTED}", code="unknown_source")
+            raise Rejected(f"there is no {printable(str(path))}: SOURCE is {ACCEPTED}", code="unknown_source")
         with path.open("rb") as file:
             start = file.read(_HEADER_BYTES)
     except OSError as error:
-        raise Rejected(f"{storable(str(path))} cannot be read: {error.strerror}", code="unknown_source") from error
+        raise Rejected(f"{printable(str(path))} cannot be read: {error.strerror}", code="unknown_source") from error
     # What it is its content tells. What is no image may be a video, unless it is empty or claims to be an image.
     if not start or path.suffix.lower() in IMAGE_SUFFIXES or isinstance(read_header(start), Header):
         return FileSource(path)
@@ -118,7 +118,8 @@ def without_secrets(url: str) -> str:
     except ValueError:
         return f"{url.split(':', 1)[0]}://…"
     if not parts.scheme or not parts.netloc:
-        return url  # a device
+        # A device; or a slash too many, and the login lies in what looks like the path.
+        return f"{parts.scheme}://…" if _ANY_URL.match(url) else url
     if "@" in f"{parts.path}{parts.query}{parts.fragment}" and "@" not in parts.netloc:
         # Most likely a password with a / ? or # in it: what looks like the host is its start.
         return f"{parts.scheme}://…"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from connectors.cameras.images import printable
 from contracts.errors import PipelineError, Rejected, Transient
 from contracts.identifiers import CAMERA_ID
 
@@ -55,7 +56,7 @@ class Summary:
         if refused:
             line += " (" + ", ".join(f"{count} {code}" for code, count in sorted(self.rejected.items())) + ")"
         lines = [f"{line} in {self.seconds:.1f} s, session {self.session_id}"]
-        lines += [f"  rejected {rejection}" for rejection in self.rejections]
+        lines += [f"  rejected {printable(rejection)}" for rejection in self.rejections]
         if refused > len(self.rejections):
             lines.append(f"  and {refused - len(self.rejections)} more, see the log")
         missing = self.captured - self.acknowledged

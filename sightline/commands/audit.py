@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 _SHOWN: Final = 20
 _SHOWN_SESSIONS: Final = 40
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_LONGEST_WAIT: Final = 86_400.0  # seconds
 _COUNTS: Final = ("stored", "dead_lettered", "expired", "pending")
 
 
@@ -30,7 +32,8 @@ def audit(
         typer.Option(help="Only frames captured since then: 2h, 90m, 7d, or a time such as 2026-01-02T03:04Z"),
     ] = None,
     wait: Annotated[
-        float, typer.Option(min=0, help="Judge again for up to so many seconds, until nothing is missing")
+        float,
+        typer.Option(min=0, max=_LONGEST_WAIT, help="Judge again for up to so many seconds, until nothing is missing"),
     ] = 0,
     is_quick: Annotated[
         bool, typer.Option("--quick", help="Compare the objects' metadata; their bytes stay unread")
@@ -47,6 +50,8 @@ def audit(
     from inference.persistence.audit import as_document
     from inference.persistence.audit import audit as account
 
+    if math.isnan(wait):  # it is neither below the least nor above the most
+        raise typer.BadParameter("write a number of seconds", param_hint="--wait")
     settings = Settings.load()
     logs.configure(level="WARNING", as_json=False)
     now = datetime.now(UTC)

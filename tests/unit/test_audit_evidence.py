@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
+
 from contracts.identifiers import new_id
-from inference.persistence.audit.evidence import find_objects_without_row
+from inference.persistence.audit.evidence import Verified, find_objects_without_row, read_evidence
 from inference.persistence.audit.verdicts import Witness
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
 FOLDER = "date=2026-01-02/camera=line-1/"
+
+
+def a_session() -> Witness:
+    return Witness(
+        session_id="s", camera_id="line-1", source="s", started_at=AT, last_acknowledged=2, captured=3, rejected=0,
+        closed_at=AT, updated_at=AT,
+    )  # fmt: skip
 
 
 class Database:
@@ -35,14 +46,43 @@ class Store:
 def test_a_foreign_key_in_the_bucket_does_not_cost_the_clues() -> None:
     stored, lost, refused = (new_id(AT) for _ in range(3))
     keys = [FOLDER, f"{FOLDER}readme", *(f"{FOLDER}{frame_id}.jpg" for frame_id in (stored, lost, refused))]
-    witness = Witness(
-        session_id="s", camera_id="line-1", source="s", started_at=AT, last_acknowledged=2, captured=3, rejected=0,
-        closed_at=AT, updated_at=AT,
-    )  # fmt: skip
     found = find_objects_without_row(
         Database(stored),  # type: ignore[arg-type]
         Store(*keys),  # type: ignore[arg-type]
-        witness,
+        a_session(),
         lambda frame_id: frame_id == refused,
     )
     assert list(found) == [f"{FOLDER}{lost}.jpg"]
+
+
+@pytest.mark.parametrize("field", ["started_at", "updated_at", "closed_at"])
+@pytest.mark.parametrize("at", [datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, tzinfo=UTC)])
+def test_times_that_no_camera_means_do_not_end_the_audit(field: str, at: datetime) -> None:
+    asked: list[dict[str, Any]] = []
+
+    class Rows:
+        def execute(self, _query: str, values: Any) -> Any:
+            asked.append(values)
+            return self
+
+        def fetchall(self) -> list[Any]:
+            return []
+
+        def __iter__(self) -> Any:
+            return iter(())
+
+    listed: list[str] = []
+
+    class Days:
+        def keys(self, prefix: str) -> Any:
+            listed.append(prefix)
+            return iter(())
+
+    witness = replace(a_session(), **{field: at})
+    with ThreadPoolExecutor(1) as pool:
+        assert not [*read_evidence(Rows(), witness, lambda _key: None, pool, Verified())]  # type: ignore[arg-type]
+    [bounds] = asked
+    assert datetime(1970, 1, 1) <= bounds["earliest"] <= datetime(2026, 1, 2)  # noqa: DTZ001 - the column is UTC
+    assert datetime(2026, 1, 2) <= bounds["latest"] < datetime(9999, 1, 1)  # noqa: DTZ001
+    assert not [*find_objects_without_row(Rows(), Days(), witness, lambda _id: False)]  # type: ignore[arg-type]
+    assert 0 < len(listed) <= 401

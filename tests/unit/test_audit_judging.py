@@ -69,6 +69,7 @@ def judged(
         witness,
         rows,
         find_letters=lambda sequence, _row: (letters or {}).get(sequence, []),
+        refused=letters or (),
         expirations=[Expiration(first_sequence=first, last_sequence=last) for first, last in expired],
         now=NOW,
     )
@@ -259,8 +260,43 @@ def test_only_what_is_asked_for_is_judged() -> None:
 
 
 def test_a_great_loss_is_counted_whole_and_named_in_part() -> None:
-    verdict = judge(a_witness(4999), [], find_letters=lambda *_: [], expirations=[], now=NOW)
+    verdict = judge(a_witness(4999), [], find_letters=lambda *_: [], refused=(), expirations=[], now=NOW)
     assert (verdict.problem_count, len(verdict.problems)) == (5000, 1000)
+
+
+@pytest.mark.parametrize("state", ["closed", "open", "in progress"])
+def test_a_count_that_no_camera_reaches_is_named_as_ranges_at_once(state: str) -> None:
+    last = 2**63 - 1
+    times = {"closed": {}, "open": {"closed_at": None}, "in progress": {"closed_at": None, "updated_at": NOW}}[state]
+    news = (News(at=NOW, last_acknowledged=last),)
+    letters = {10**6: [a_letter("frames_to_postgres")], 10**12: [a_letter("stream")]}
+    witness = a_witness(last, captured=1, news=news, **times)
+    verdict = judged(witness, [a_row(0), a_row(5)], letters=letters, expired=[(10**9, 2 * 10**9)])
+    assert verdict.state == state
+    assert (verdict.stored, verdict.dead_lettered, verdict.expired, verdict.pending) == (2, 1, 10**9 + 1, 0)
+    assert [(named.sequence, named.detail) for named in verdict.problems] == [
+        *((n, "") for n in range(1, 5)),
+        (6, f"sequences 6 to {10**6 - 1}"),
+        (10**6 + 1, f"sequences {10**6 + 1} to {10**9 - 1}"),
+        (2 * 10**9 + 1, f"sequences {2 * 10**9 + 1} to {10**12 - 1}"),
+        (10**12, ""),
+        (10**12 + 1, f"sequences {10**12 + 1} to {last}"),
+    ]
+
+
+def test_a_long_run_of_frames_on_their_way_is_told_from_what_was_lost_before() -> None:
+    news = (
+        News(at=NOW - timedelta(seconds=50), last_acknowledged=19_999),
+        News(at=NOW - timedelta(seconds=1), last_acknowledged=49_999),
+    )
+    verdict = judged(in_progress(49_999, news=news), [])
+    assert counts(verdict) == {"problem_count": 20_000, "pending": 30_000}
+
+
+def test_a_session_from_the_far_future_is_not_in_progress_for_ever() -> None:
+    future = datetime(9999, 12, 31, tzinfo=UTC)
+    verdict = judged(a_witness(3, started_at=future, updated_at=future, closed_at=None), [])
+    assert (verdict.state, counts(verdict)) == ("open", {"problem_count": 4})
 
 
 def test_a_report_closes_only_when_nothing_is_missing() -> None:

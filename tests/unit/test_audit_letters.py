@@ -112,6 +112,7 @@ def test_the_loser_of_a_conflict_explains_no_loss_of_the_winner(codec: Codec, co
             refused(codec, "frames_to_s3", record=frame(sha256="b" * 64)).find,
             replace(a_witness(), last_acknowledged=0, captured=1),
         ),
+        refused=(),
         expirations=[],
         now=AT,
     )
@@ -197,3 +198,9 @@ def test_what_cannot_be_decoded_is_counted_apart_once_per_refused_record(codec: 
         ("frames/0/9", "stream:0"),
         ("unknown", "stream:5"),
     ]
+
+
+def test_the_sequences_of_what_was_refused_are_known(codec: Codec) -> None:
+    letters = refused(codec, "frames_to_postgres")
+    assert letters.sequences(frame()["session_id"]) == {frame()["sequence"]}
+    assert letters.sequences("another session") == set()

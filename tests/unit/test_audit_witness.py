@@ -47,7 +47,7 @@ class SessionsTopic:
 
     def __init__(self, messages: list[Message], *, committed: int) -> None:
         self.messages, self.committed_offset, self.is_closed = messages, committed, False
-        self.position = -1
+        self.at = -1
 
     def get_watermark_offsets(self, partition: TopicPartition, timeout: float) -> tuple[int, int]:
         return self.messages[0].offset(), self.messages[-1].offset() + 1
@@ -60,12 +60,12 @@ class SessionsTopic:
         return [TopicPartition(partitions[0].topic, 0, min(recent, default=OFFSET_END))]
 
     def assign(self, partitions: list[TopicPartition]) -> None:
-        self.position = partitions[0].offset
+        self.at = partitions[0].offset
 
-    def consume(self, num_messages: int, timeout: float) -> list[Message]:
-        found = [message for message in self.messages if message.offset() >= self.position][:2]
+    def poll(self, timeout: float) -> Message | None:
+        found = next((message for message in self.messages if message.offset() >= self.at), None)
         if found:
-            self.position = found[-1].offset() + 1
+            self.at = found.offset() + 1
         return found
 
     def close(self) -> None:

@@ -228,3 +228,8 @@ def test_a_summary_in_words_names_what_a_person_must_know():
     assert "and 5 more" in words
     assert "25 not acknowledged (sequence 5, 6" in words
     assert "left open" in words
+
+
+def test_a_control_character_in_a_files_name_is_shown_and_not_obeyed():
+    words = a_summary(captured=0, rejected=1, rejections=["a\x1b[2J\n\u202eb\xe4.txt: not JPEG"]).in_words()
+    assert "rejected a\\x1b[2J\\n\\u202ebä.txt: not JPEG" in words

@@ -94,3 +94,35 @@ def test_a_home_that_is_given_is_the_one_that_is_read(tmp_path: Path) -> None:
     (home / "settings.env").write_text("SIGHTLINE_STREAM__BATCH_SIZE=7\n")
     settings = Settings.load(home=home)
     assert (settings.stream.batch_size, settings.stack.home) == (7, home)
+
+
+@pytest.mark.parametrize(("name", "value"), [("SIGHTLINE_STACK__PORTS", "hunter2"), ("SIGHTLINE_POSTGRES", "hunter2")])
+def test_a_table_that_is_no_json_is_one_line_without_the_value(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(Misconfigured, match="settings do not fit") as caught:
+        Settings.load()
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_settings_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "settings.env").write_bytes(b"SIGHTLINE_STREAM__GROUP=\xff\xfe\n")
+    with pytest.raises(Misconfigured, match=r"settings\.env cannot be read: it is no UTF-8 text"):
+        Settings.load(home=tmp_path)
+
+
+def test_a_home_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_file: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_file", refuse)  # permissions do not keep root out
+    with pytest.raises(Misconfigured, match="cannot be read: Permission denied"):
+        Settings.load(home=tmp_path)
+
+
+@pytest.mark.parametrize("days", ["0", "3651", "99999999999"])
+def test_frames_are_kept_for_ten_years_at_most(monkeypatch: pytest.MonkeyPatch, days: str) -> None:
+    monkeypatch.setenv("SIGHTLINE_RETENTION__DAYS", days)
+    with pytest.raises(Misconfigured, match="SIGHTLINE_RETENTION__DAYS"):
+        Settings.load()

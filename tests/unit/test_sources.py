@@ -181,6 +181,8 @@ def test_an_unknown_source_says_what_is_accepted(source, tmp_path, monkeypatch):
         ("rtsp://viewer:12/s3cret@10.0.0.7/line", "rtsp://…"),
         ("rtsp://viewer:12?s3cret@10.0.0.7/line", "rtsp://…"),
         ("rtsp://viewer:12#s3cret@10.0.0.7/line", "rtsp://…"),
+        ("rtsp:///admin:s3cret@10.0.0.7/line", "rtsp://…"),
+        ("rtsp://10.0.0.7/line;user=admin;pw=s3cret;channel=1", "rtsp://10.0.0.7/line;user=***;pw=***;channel=1"),
         ("device:0", "device:0"),
         ("/dev/video0", "/dev/video0"),
     ],
@@ -194,3 +196,37 @@ def test_a_refused_url_is_told_without_its_login():
     with pytest.raises(Rejected) as caught:
         open_source("rtmp://viewer:s3cret@host/line", CameraSettings())
     assert "s3cret" not in str(caught.value)
+
+
+def refusals(folder):
+    found = open_source(str(folder), CameraSettings()).images(threading.Event(), lambda _text: None)
+    return [(image.name, image.code, image.reason) for image in found if isinstance(image, RejectedImage)]
+
+
+def test_a_link_to_a_folder_is_named_and_left_out(tmp_path):
+    folder, elsewhere = tmp_path / "folder", tmp_path / "elsewhere"
+    folder.mkdir()
+    elsewhere.mkdir()
+    (elsewhere / "a.jpg").write_bytes(jpeg())
+    (folder / "b.jpg").write_bytes(jpeg())
+    (folder / "link").symlink_to(elsewhere)
+    assert open_source(str(folder), CameraSettings()).length == 2
+    assert refusals(folder) == [("link", "unreadable", "a link to a folder")]
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    (tmp_path / "locked").mkdir()
+    (tmp_path / "a.jpg").write_bytes(jpeg())
+    scandir = os.scandir
+
+    def guarded(path):  # permissions do not keep root out
+        if os.fspath(path) in locked:
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    locked = {str(tmp_path / "locked")}
+    assert refusals(tmp_path) == [("locked", "unreadable", "a folder that cannot be read: Permission denied")]
+    locked = {str(tmp_path)}
+    with pytest.raises(Rejected, match="cannot be read: Permission denied"):
+        open_source(str(tmp_path), CameraSettings())

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from contracts.identifiers import UUID7
@@ -20,6 +20,8 @@ _LISTED: Final = 100
 
 # frame_id is bounded so that only the session's days are searched. A clock that was set by hours stays inside.
 _MARGIN: Final = timedelta(days=1)
+_FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_CLUE_DAYS: Final = 400  # of a session that says it took longer, the last ones are searched for clues
 _PAGE: Final = """
     SELECT frame_id::text, sequence, captured_at, size_bytes, sha256, object_key
     FROM frames
@@ -101,10 +103,11 @@ def read_evidence(
 
 
 def _pages(connection: Connection, witness: Witness) -> Iterator[list[tuple[Any, ...]]]:
+    earliest, latest = _days(witness)
     bounds = {
         "session_id": witness.session_id,
-        "earliest": (min(witness.started_at, witness.updated_at) - _MARGIN).replace(tzinfo=None),
-        "latest": (max(witness.started_at, witness.updated_at) + _MARGIN).replace(tzinfo=None),
+        "earliest": max(earliest - _MARGIN, _FIRST).replace(tzinfo=None),
+        "latest": (latest + _MARGIN).replace(tzinfo=None),
         "last": witness.last_acknowledged,
         "limit": PAGE,
     }
@@ -115,6 +118,13 @@ def _pages(connection: Connection, witness: Witness) -> Iterator[list[tuple[Any,
         if len(rows) < PAGE:
             return
         frame_id, sequence = rows[-1][0], rows[-1][1]
+
+
+def _days(witness: Witness) -> tuple[datetime, datetime]:
+    """When the session was, as it says; but never in the future, where no frame can have been stored."""
+    now = datetime.now(UTC)
+    times = [min(max(at, _FIRST), now) for at in (witness.started_at, witness.updated_at)]
+    return min(times), max(times)
 
 
 def _predicted(connection: Connection, ids: list[str]) -> set[str]:
@@ -176,8 +186,9 @@ def find_objects_without_row(
     connection: Connection, store: FrameStore, witness: Witness, is_explained: Callable[[str], bool]
 ) -> Iterator[str]:
     """Keys of the session's camera and days whose frames have no row: a clue to which frame a missing row was."""
-    day = witness.started_at.date()
-    while day <= witness.updated_at.date():
+    earliest, latest = _days(witness)
+    day = max(earliest, latest - timedelta(days=_CLUE_DAYS)).date()
+    while day <= latest.date():
         for keys in _batches(store.keys(f"date={day.isoformat()}/camera={witness.camera_id}/")):
             stems = ((key.rpartition("/")[2].partition(".")[0], key) for key in keys)
             ids = {stem: key for stem, key in stems if UUID7.fullmatch(stem)}  # what others put there is no frame

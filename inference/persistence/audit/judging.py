@@ -15,13 +15,15 @@ One problem more where a session is closed with a gap: closed, though not all th
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from itertools import groupby
+from itertools import groupby, pairwise
 from operator import attrgetter
 from typing import Final
 
 from contracts.topics import STREAM_CONSUMER
+from contracts.validity import CLOCK_SKEW
 from inference.persistence.audit.verdicts import (
     CONFLICTS,
     DIFFERS,
@@ -51,6 +53,7 @@ EXPLAINS: Final = {
     "predictions_to_postgres": frozenset({NO_PREDICTION}),
 }
 _MAY_ARRIVE: Final = frozenset({NO_ROW, NO_OBJECT, NO_PREDICTION})
+_MANY: Final = 10_000  # so many missing sequences in a row are counted one by one, and more at once
 
 FindLetters = Callable[[int, Evidence | None], Sequence[Letter]]
 """The dead letters that count for a sequence with this row, or without one."""
@@ -61,6 +64,7 @@ def judge(
     evidence: Iterable[Evidence],
     *,
     find_letters: FindLetters,
+    refused: Iterable[int],
     expirations: Sequence[Expiration],
     now: datetime,
 ) -> SessionVerdict:
@@ -70,24 +74,35 @@ def judge(
         witness: the session.
         evidence: its rows with sequences in what is judged, in order of sequence.
         find_letters: looks up what was refused.
+        refused: the session's sequences for which it may find something without a row.
         expirations: the session's ranges.
         now: for what may still be on its way.
     """
     tally = _Tally(witness, find_letters, expirations, now)
+    cuts = _cuts(witness, refused, expirations)
     expected = witness.first_sequence
     previous_at = witness.started_at  # a frame was captured after the one before it
     for sequence, group in groupby(evidence, key=attrgetter("sequence")):
-        for missing in range(expected, sequence):
-            tally.add(missing, None, [(NO_ROW, "")], captured_after=previous_at)
+        tally.add_missing(expected, sequence, cuts, captured_after=previous_at)
         rows = list(group)
         tally.add(sequence, rows[0], _faults(rows), captured_after=rows[0].captured_at)
         previous_at = max(previous_at, rows[0].captured_at)
         expected = sequence + 1
-    for missing in range(expected, witness.last_acknowledged + 1):
-        tally.add(missing, None, [(NO_ROW, "")], captured_after=previous_at)
+    tally.add_missing(expected, witness.last_acknowledged + 1, cuts, captured_after=previous_at)
     if witness.closed_at is not None and witness.last_acknowledged < witness.captured - 1:
         tally.add_gap()
     return tally.verdict
+
+
+def _cuts(witness: Witness, refused: Iterable[int], expirations: Sequence[Expiration]) -> list[int]:
+    """Where missing sequences may begin to be something else than the one before."""
+    cuts = {witness.captured}
+    for sequence in refused:
+        cuts |= {sequence, sequence + 1}
+    for taken in expirations:
+        cuts |= {taken.first_sequence, taken.last_sequence + 1}
+    cuts |= {news.last_acknowledged + 1 for news in witness.news}
+    return sorted(cuts)
 
 
 def _faults(rows: Sequence[Evidence]) -> list[tuple[str, str]]:
@@ -115,7 +130,7 @@ def _in_words(digest: Digest) -> str:
 
 
 class _Tally:
-    """Counts and names, one sequence at a time."""
+    """Counts and names, one sequence at a time, or many that are alike."""
 
     def __init__(
         self, witness: Witness, find_letters: FindLetters, expirations: Sequence[Expiration], now: datetime
@@ -125,10 +140,30 @@ class _Tally:
         self._expirations = expirations
         self._now = now
 
+    def add_missing(self, first: int, end: int, cuts: Sequence[int], *, captured_after: datetime) -> None:
+        """Puts the sequences from `first` to before `end`, which have no row, where they belong.
+
+        A record may claim any number of them: between two cuts they are alike, and many are counted at once.
+        """
+        bounds = [first, *cuts[bisect_right(cuts, first) : bisect_left(cuts, end)], end]
+        for start, stop in pairwise(bounds):
+            if stop - start > _MANY:
+                detail = f"sequences {start} to {stop - 1}"
+                self.add(start, None, [(NO_ROW, detail)], captured_after=captured_after, count=stop - start)
+                continue
+            for missing in range(start, stop):
+                self.add(missing, None, [(NO_ROW, "")], captured_after=captured_after)
+
     def add(
-        self, sequence: int, row: Evidence | None, faults: Sequence[tuple[str, str]], *, captured_after: datetime
+        self,
+        sequence: int,
+        row: Evidence | None,
+        faults: Sequence[tuple[str, str]],
+        *,
+        captured_after: datetime,
+        count: int = 1,
     ) -> None:
-        """Puts one sequence where it belongs."""
+        """Puts one sequence where it belongs, and as many after it as are alike."""
         verdict = self.verdict
         if not faults:
             verdict.stored += 1
@@ -137,15 +172,15 @@ class _Tally:
         frame_id = None if row is None else row.frame_id
         letter = self._explanation(sequence, row, [fault for fault, _ in faults])
         if letter is not None:
-            verdict.dead_lettered += 1
+            verdict.dead_lettered += count
             self._name(verdict.dead_letters, sequence, letter.frame_id, letter.letter_id, letter.reason)
         elif name in _MAY_ARRIVE and self._is_expired(sequence):
-            verdict.expired += 1
+            verdict.expired += count
         elif name in _MAY_ARRIVE and verdict.state == "in progress" and self._is_young(sequence, captured_after):
-            verdict.pending += 1
+            verdict.pending += count
             self._name(verdict.pending_frames, sequence, frame_id, name, detail)
         else:
-            verdict.problem_count += 1
+            verdict.problem_count += count
             others = "".join(f"; also {other}" for other, _ in faults[1:])
             self._name(verdict.problems, sequence, frame_id, name, detail + others)
 
@@ -168,9 +203,14 @@ class _Tally:
         return any(taken.first_sequence <= sequence <= taken.last_sequence for taken in self._expirations)
 
     def _is_young(self, sequence: int, captured_after: datetime) -> bool:
-        """Captured a moment ago, or acknowledged a moment ago: a slow camera, or one whose broker was away."""
-        acknowledged_at = self.verdict.witness.acknowledged_at(sequence)
-        return self._now - max(captured_after, acknowledged_at or captured_after) <= GRACE
+        """Captured a moment ago, or acknowledged a moment ago: a slow camera, or one whose broker was away.
+
+        Never what was not captured, or will be in the far future: such a record is wrong, and nothing is on its way.
+        """
+        witness = self.verdict.witness
+        times = (captured_after, witness.acknowledged_at(sequence) or captured_after)
+        is_young = any(-CLOCK_SKEW <= self._now - at <= GRACE for at in times)
+        return is_young and sequence < witness.captured
 
     def _name(self, names: list[Named], sequence: int | None, frame_id: str | None, problem: str, detail: str) -> None:
         if len(names) < NAMED:

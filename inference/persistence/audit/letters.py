@@ -47,6 +47,7 @@ class Letters:
 
     def __init__(self) -> None:
         self._by_sequence: defaultdict[tuple[str, int], list[Letter]] = defaultdict(list)
+        self._sequences: defaultdict[str, set[int]] = defaultdict(set)  # of each session in _by_sequence
         self._by_frame: dict[str, Letter] = {}  # those of predictions: only they know no sequence
         self._conflicts: dict[tuple[str, int], Letter] = {}
         self._refused: set[str] = set()
@@ -76,6 +77,11 @@ class Letters:
             refused = [letter for letter in refused if (letter.frame_id, letter.sha256) == own]
             other = self._by_frame.get(row.frame_id)
         return refused if other is None else [*refused, other]
+
+    def sequences(self, session_id: str) -> set[int]:
+        """The session's sequences for which `find` may find something without a row."""
+        lost = {sequence for session, sequence in self._conflicts if session == session_id}
+        return self._sequences.get(session_id, set()) | lost
 
     def knows(self, frame_id: str) -> bool:
         """Whether a frame with this id was refused somewhere, and not stored since."""
@@ -118,6 +124,7 @@ class Letters:
                 self._refused_by[found.origin].add(found.consumer)
             if letter.origin_topic == FRAMES.name:
                 self._by_sequence[record["session_id"], record["sequence"]].append(found)
+                self._sequences[record["session_id"]].add(record["sequence"])
             else:
                 self._by_frame.setdefault(found.frame_id, found)
 

@@ -184,6 +184,7 @@ class _Auditor:
             witness,
             read_evidence(connection, witness, read_object, pool, self._verified[witness.session_id]),
             find_letters=partial(self._letters.find, witness),
+            refused=self._letters.sequences(witness.session_id),
             expirations=read_expirations(connection, witness),
             now=datetime.now(UTC),
         )

@@ -9,6 +9,7 @@ from operator import attrgetter
 from typing import Final
 
 from contracts.topics import SESSION_SILENCE
+from contracts.validity import CLOCK_SKEW
 from inference.persistence.objects import Digest
 
 GRACE: Final = timedelta(seconds=30)  # so long may a frame of a session in progress be on its way
@@ -53,7 +54,7 @@ class Witness:
         """Whether it is closed, in progress, or open: without a close, and without news for SESSION_SILENCE."""
         if self.closed_at is not None:
             return "closed"
-        return "in progress" if now - self.updated_at <= SESSION_SILENCE else "open"
+        return "in progress" if -CLOCK_SKEW <= now - self.updated_at <= SESSION_SILENCE else "open"
 
     @property
     def acknowledged(self) -> int:

@@ -9,7 +9,6 @@ was acknowledged a moment ago is known.
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -18,9 +17,9 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaException, TopicPartition
 
-from connectors.kafka import make_consumer, translated
+from connectors.kafka import make_consumer, read_between, translated
 from connectors.serialisation import Codec
-from contracts.errors import Rejected, Transient
+from contracts.errors import Rejected
 from contracts.identifiers import from_milliseconds, milliseconds
 from contracts.records import Session
 from contracts.settings import Settings
@@ -139,9 +138,8 @@ def read_recent(settings: Settings, codec: Codec) -> list[Heard]:
     consumer = make_consumer(settings, _SINK_GROUP)
     try:
         first, end = _bounds(consumer)
-        if first >= end:
-            return []
-        return [heard for message in _between(consumer, first, end) if (heard := _heard(codec, message))]
+        messages = read_between(consumer, SESSIONS.name, first, end)
+        return [heard for message in messages if (heard := _heard(codec, message))]
     except KafkaException as error:
         raise translated(error, f"reading {SESSIONS.name}") from error
     finally:
@@ -157,24 +155,6 @@ def _bounds(consumer: Any) -> tuple[int, int]:
     if recent.offset < 0:  # nothing came since then
         recent.offset = end
     return max(first, min(committed.offset, recent.offset)), end  # a group without an offset has a negative one
-
-
-def _between(consumer: Any, first: int, end: int) -> Iterable[Any]:
-    consumer.assign([TopicPartition(SESSIONS.name, 0, first)])
-    deadline = time.monotonic() + _PATIENCE_SECONDS
-    position = first
-    while position < end:
-        messages = consumer.consume(num_messages=500, timeout=1.0)
-        for message in messages:
-            if message.error():
-                raise translated(message.error(), f"reading {SESSIONS.name}")
-            position = message.offset() + 1
-            if message.offset() < end:
-                yield message
-        if messages:
-            deadline = time.monotonic() + _PATIENCE_SECONDS
-        elif time.monotonic() > deadline:
-            raise Transient(f"reading {SESSIONS.name}: nothing came for {_PATIENCE_SECONDS:.0f} s; is the broker up?")
 
 
 def _heard(codec: Codec, message: Any) -> Heard | None:

@@ -1,0 +1,66 @@
+"""Reading a partition to its end, though some of its offsets hold no message."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from confluent_kafka import OFFSET_INVALID, TopicPartition
+
+from connectors import dead_letters, kafka
+from connectors.kafka import read_between
+from contracts.errors import Rejected, Transient
+from contracts.settings import Settings
+from tests.support.fake_kafka import FakeMessage
+
+
+class Partition:
+    """A consumer of messages at some offsets; what lies between is passed in silence, as a transaction's marker is."""
+
+    def __init__(self, *offsets: int, end: int) -> None:
+        self._offsets, self._end, self._at, self._passed = offsets, end, 0, OFFSET_INVALID
+
+    def assign(self, partitions: list[TopicPartition]) -> None:
+        self._at = partitions[0].offset
+
+    def poll(self, _timeout: float) -> FakeMessage | None:
+        found = next((offset for offset in self._offsets if offset >= self._at), None)
+        self._at = self._passed = self._end if found is None else found + 1
+        return None if found is None else FakeMessage(0, found, None, b"", [])
+
+    def position(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
+        return [TopicPartition(partitions[0].topic, 0, self._passed)]
+
+    def get_watermark_offsets(self, _partition: TopicPartition, timeout: float) -> tuple[int, int]:
+        return 0, self._end
+
+    def close(self) -> None: ...
+
+
+def offsets(consumer: Any, first: int, end: int) -> list[int]:
+    return [message.offset() for message in read_between(consumer, "sessions", first, end)]
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kafka, "_PATIENCE_SECONDS", 0.0)
+
+
+def test_a_partition_that_ends_in_a_transactions_marker_is_read_to_its_end() -> None:
+    assert offsets(Partition(0, 1, end=3), 0, 3) == [0, 1]
+    assert offsets(Partition(end=1), 0, 1) == []
+    assert offsets(Partition(0, 2, 5, end=6), 1, 4) == [2]
+    assert offsets(Partition(0, end=1), 1, 1) == []
+
+
+def test_a_broker_that_sends_nothing_is_given_up() -> None:
+    silent = Partition(end=OFFSET_INVALID)
+    with pytest.raises(Transient, match="is the broker up"):
+        offsets(silent, 0, 2)
+
+
+def test_a_dead_letters_id_that_names_a_marker_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dead_letters, "make_consumer", lambda *_: Partition(0, end=2))
+    assert dead_letters.find(Settings(), "stream:0").offset == 0
+    with pytest.raises(Rejected, match="no dead letter stream:1"):
+        dead_letters.find(Settings(), "stream:1")
