@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from connectors.kafka import consumer_config
+from connectors.reconcile import templates
 from contracts.settings import PREFIX, PostgresSettings, S3Settings, Settings, StackSettings
 from contracts.topics import MAX_RECORD_BYTES, SINKS
 from sightline.stack import keycloak, realm
@@ -169,6 +171,16 @@ def test_everything_is_told_to_listen_on_loopback(home: Home, settings: Settings
 
 def test_the_broker_takes_the_largest_record(home: Home, settings: Settings):
     assert f"message.max.bytes={MAX_RECORD_BYTES}\n" in config_files(home, settings, binaries())["server.properties"]
+
+
+def test_the_sinks_and_the_stream_worker_leave_out_the_same_aborted_records(home: Home, settings: Settings):
+    ours = consumer_config(settings, "a-group")["isolation.level"]
+    lines = config_files(home, settings, binaries())["connect.properties"].splitlines()
+    assert [line for line in lines if line.startswith("consumer.isolation.level=")] == [
+        f"consumer.isolation.level={ours}"
+    ]
+    assert ours == "read_committed"
+    assert not [sink for sink in SINKS if "isolation.level" in json.dumps(templates()[sink])]
 
 
 def test_supervisord_reads_its_configuration_and_restarts_without_limit(home: Home, all_services: tuple[Service, ...]):
