@@ -226,7 +226,7 @@ class RetryingAvroConverterTest {
 
     @ParameterizedTest
     @ValueSource(strings = {
-        "{\"type\":\"object\"}", "{\"type\":[\"object\",null]}", "{\"title\":\"x\",\"properties\":{}}", "{}", "null", "7", "",
+        "{\"type\":\"object\"}", "{\"type\":[\"object\",null]}", "{\"title\":\"x\",\"properties\":{}}", "{}", "null", "7",
         "syntax = \"proto3\"; message Frame {}", "{\"$schema\":\"s\",\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"string\"}}}"
     })
     void a_schema_that_is_not_avro_is_a_bad_record_and_is_not_waited_for(String text) throws IOException {
