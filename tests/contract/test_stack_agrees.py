@@ -99,6 +99,15 @@ def test_every_reference_of_a_sink_is_in_connects_environment(all_services: tupl
     assert used <= set(connect.environment)
 
 
+def test_connect_resolves_exactly_the_references_of_the_sinks(home: Home, settings: Settings):
+    lines = config_files(home, settings, binaries())["connect.properties"].splitlines()
+    [pattern] = [line.partition("=")[2] for line in lines if ".allowlist.pattern=" in line]
+    used = {name for sink in templates().values() for name in re.findall(r"\$\{env:(\w+)\}", json.dumps(sink))}
+    listed = re.fullmatch(r"\^SIGHTLINE_\((.*)\)\$?", pattern)
+    assert listed
+    assert {f"SIGHTLINE_{name}" for name in listed[1].split("|")} == used
+
+
 def test_no_secret_is_in_a_command_or_a_generated_file_or_a_repr(
     home: Home, settings: Settings, all_services: tuple[Service, ...]
 ):
