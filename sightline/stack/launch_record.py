@@ -29,6 +29,6 @@ def is_restarting(home: Home, service: str) -> bool:
     """
     try:
         record = json.loads(home.lives(service).read_text())
-        return record["pause"] >= _SECOND_PAUSE and time.time() - record["at"] < _RECENT_SECONDS
+        return bool(record["pause"] >= _SECOND_PAUSE and time.time() - record["at"] < _RECENT_SECONDS)
     except (OSError, ValueError, KeyError):
         return False
