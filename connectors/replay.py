@@ -31,6 +31,12 @@ from contracts.topics import KEY_FIELDS
 from contracts.validity import violation
 
 OBJECT_CONFLICT: Final = "object_conflict"  # the S3 sink's code
+# A session of its own would have no record of its session, which the audit names as well.
+_RESCUE: Final = (
+    "To store this image too, wait until its session is closed and give it with --edit a frame_id and object_key of its "
+    "own and a sequence beyond all that the session captured (the audit counts the loser as refused already, and a copy "
+    "beyond the end not at all); else leave it"
+)
 _PATIENCE_SECONDS: Final = 60.0
 _FETCH_SECONDS: Final = 15.0
 
@@ -151,11 +157,16 @@ def prepare(
     if letter.code == OBJECT_CONFLICT and edit is None:
         raise Rejected(
             "another image is stored under its frame_id, and the first stored stays: sent again it would only be refused "
-            "and noted as a conflict again. To store this image too, give it a frame_id and object_key of its own with "
-            "--edit; else leave it",
+            f"and noted as a conflict again. {_RESCUE}",
             code=OBJECT_CONFLICT,
         )
     record = _edited(topic, codec, payload, edit)
+    if letter.code == OBJECT_CONFLICT and _number(record) == _number(codec.decode(topic, payload)):
+        raise Rejected(
+            "its session_id and sequence may be those of the stored frame, and the audit would find the sequence twice "
+            f"for ever. {_RESCUE}",
+            code=OBJECT_CONFLICT,
+        )
     value = codec.encode(topic, record) if edit is not None else payload or b""  # refuses wrong types first
     key = letter.key if edit is None else str(record[KEY_FIELDS[topic]]).encode()
     broken = violation(topic, record, key=_decoded_key(key), broker_time_ms=milliseconds(now), retention=retention)
@@ -163,6 +174,11 @@ def prepare(
         raise Rejected(f"it would be refused again, {broken}: correct it with --edit", code=broken.code)
     headers = [entry for entry in without_error_headers(letter.headers) if entry[0] != HEADER_REPLAYED_FROM]
     return Replayable(topic=topic, key=key, value=value, headers=[*headers, (HEADER_REPLAYED_FROM, letter.id.encode())])
+
+
+def _number(record: Record) -> tuple[Any, Any]:
+    """What a camera counts a frame by; the audit wants one frame for each."""
+    return record["session_id"], record["sequence"]
 
 
 def _edited(topic: str, codec: Codec, payload: bytes | None, edit: Mapping[str, Any] | None) -> Record:

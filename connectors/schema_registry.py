@@ -137,7 +137,7 @@ class SchemaRegistry:
                 answer = self._client.get_schema(schema_id)
             try:
                 self._schemas[schema_id] = json.loads(answer.schema_str)
-            except (TypeError, ValueError) as error:
+            except (TypeError, ValueError, RecursionError) as error:
                 raise Rejected(f"schema {schema_id} is not an Avro schema", code="unknown_schema") from error
         return self._schemas[schema_id]
 

@@ -19,7 +19,7 @@ import fastavro
 
 from connectors.schema_registry import SchemaRegistry
 from contracts import schemas
-from contracts.errors import Misconfigured, Rejected
+from contracts.errors import Rejected
 from contracts.records import Record
 
 _HEADER: Final = struct.Struct(">bI")
@@ -77,12 +77,14 @@ class Codec:
         """The record in a message's value.
 
         Raises:
-            Rejected: not this topic's Avro (undecodable), or an id that the registry does not know (unknown_schema).
+            Rejected: no value, or another topic's record (not_a_record); an id that stands for no Avro schema
+                (unknown_schema); bytes that their schema cannot read (undecodable).
             Transient: the registry is away and the id was not seen before.
         """
-        if payload is None or len(payload) < _HEADER.size:
-            length = "no value" if payload is None else f"{len(payload)} bytes"
-            raise Rejected(f"{length}: not a record in Confluent's wire format", code="undecodable")
+        if payload is None:
+            raise Rejected("the value is null", code="not_a_record")
+        if len(payload) < _HEADER.size:
+            raise Rejected(f"{len(payload)} bytes: not a record in Confluent's wire format", code="undecodable")
         magic, schema_id = _HEADER.unpack_from(payload)
         if magic != _MAGIC:
             raise Rejected(f"the first byte is {magic}, not 0: not Confluent's wire format", code="undecodable")
@@ -124,16 +126,20 @@ class Codec:
         if found is not None:
             return found
         contract = self._contract(topic)
-        plain = schemas.without_logical_types(self._registry.schema_by_id(schema_id))
+        registered = self._registry.schema_by_id(schema_id)
+        try:
+            plain = schemas.without_logical_types(registered)
+            parsed = fastavro.parse_schema(plain)
+        except Exception as error:  # anybody may register anything, a JSON schema too: the record that names it is bad
+            raise Rejected(
+                f"the registry's schema {schema_id} is not Avro: {type(error).__name__} {str(error)[:200]}",
+                code="unknown_schema",
+            ) from error
         if not isinstance(plain, dict) or _full_name(plain) != contract.full_name:
             raise Rejected(
                 f"schema {schema_id} is not a version of {topic}: its record is not {contract.full_name}",
-                code="undecodable",
+                code="not_a_record",
             )
-        try:
-            parsed = fastavro.parse_schema(plain)
-        except Exception as error:
-            raise Misconfigured(f"the registry's schema {schema_id} cannot be parsed: {error}") from error
         found = contract.schema if parsed == contract.schema else parsed
         self._writers[topic, schema_id] = found
         return found

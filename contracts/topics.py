@@ -19,6 +19,10 @@ MAX_RECORD_BYTES: Final = 5 * 1024 * 1024
 # A dead letter is the refused record with the reason, a stack trace included, in its headers: it must still fit.
 MAX_DEAD_LETTER_BYTES: Final = 6 * 1024 * 1024
 
+# The broker measures a batch against max.message.bytes as it stores it. Stored as a producer compressed it, 70 kB may be
+# 700 MB to every consumer, again and again; stored uncompressed, it is refused. JPEG and PNG do not compress anyway.
+COMPRESSION: Final = "uncompressed"
+
 # The Java clients' default, so that records of one key share a partition whoever writes them.
 PARTITIONER: Final = "murmur2_random"
 
@@ -36,7 +40,6 @@ class Topic:
     name: str
     partitions: int
     key_field: str = ""  # the record field that equals the key; dead letters have none
-    compression: str = "producer"
     max_record_bytes: int = MAX_RECORD_BYTES
     retention: timedelta = timedelta(days=30)
 
@@ -45,15 +48,14 @@ class Topic:
         """The broker's topic settings, before what an installation adds (connectors.kafka.topic_config)."""
         return {
             "cleanup.policy": "delete",
-            "compression.type": self.compression,
+            "compression.type": COMPRESSION,
             "max.message.bytes": str(self.max_record_bytes),
             "message.timestamp.type": "LogAppendTime",
             "retention.ms": str(int(self.retention.total_seconds() * 1000)),
         }
 
 
-# JPEG and PNG do not compress further: compressing them again costs time and gains nothing.
-FRAMES: Final = Topic(name="frames", partitions=6, key_field="camera_id", compression="uncompressed")
+FRAMES: Final = Topic(name="frames", partitions=6, key_field="camera_id")
 PREDICTIONS: Final = Topic(name="predictions", partitions=6, key_field="frame_id")
 SESSIONS: Final = Topic(name="sessions", partitions=1, key_field="session_id")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
 import threading
 
@@ -11,6 +10,7 @@ from prometheus_client import start_http_server
 
 from connectors.connect_admin import KafkaConnectAdmin
 from connectors.reconcile import desired
+from connectors.signals import on_signals
 from connectors.watchdog import partitions
 from connectors.watchdog.decision import Rules
 from connectors.watchdog.loop import Watchdog
@@ -39,8 +39,7 @@ def watch(settings: Settings) -> None:
     log = logs.get_logger(__name__)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of every probe
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    on_signals(stop.set)
     watchdog = Watchdog(
         KafkaConnectAdmin(settings.connect),
         desired(settings),

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from typing import Any, Final, TypeVar
 from connectors.kafka import make_consumer, make_producer
 from connectors.schema_registry import SchemaRegistry
 from connectors.serialisation import Codec
+from connectors.signals import on_signals
 from contracts import logs
 from contracts.errors import PipelineError, Transient
 from contracts.settings import Settings
@@ -56,8 +56,7 @@ def main() -> int:
     logs.configure(level=settings.log.level, as_json=settings.log.format == "json", service="stream")
     logging.getLogger(LIBRARY).addFilter(Sparingly())
     stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: _stop(stopping))
+    on_signals(lambda: _stop(stopping))
     try:
         run(settings, stopping)
     except PipelineError as error:

@@ -89,7 +89,8 @@ def replay(
 ) -> None:
     """Sends records once more to the topic they came from, so that every consumer sees them. Harmless when repeated.
 
-    What would be refused again stays: also the loser of an object_conflict, which --edit can give a frame_id of its own.
+    What would be refused again stays: also the loser of an object_conflict, unless --edit gives it
+    a frame_id, object_key and sequence of its own.
     """
     from connectors.dead_letters import find
     from connectors.letter_documents import outcome_of

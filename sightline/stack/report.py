@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 import psutil
 
-from sightline.stack.launch_record import starts_of
+from sightline.stack.launch_record import is_restarting, starts_of
 from sightline.stack.service import Service
 from sightline.stack.supervision import Process, Supervisor
 from sightline.stack.up import Stack
+
+RESTARTING: Final = "restarting"  # it runs now, but dies young again and again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +21,7 @@ class ServiceRow:
     """One service as it is now."""
 
     name: str
-    state: str  # running, or supervisord's word in small letters; absent when there is no supervisord
+    state: str  # running, restarting, or supervisord's word in small letters; absent when there is no supervisord
     pid: int | None
     uptime_seconds: float
     restarts: int  # since the last up
@@ -46,7 +48,7 @@ def _row(stack: Stack, service: Service, processes: Mapping[str, Process]) -> Se
     process = processes.get(service.name)
     return ServiceRow(
         name=service.name,
-        state=process.state.lower() if process else "absent",
+        state=_state(stack, service, process),
         pid=process.pid if process else None,
         uptime_seconds=process.uptime_seconds if process and process.pid else 0.0,
         restarts=max(0, starts_of(stack.home, service.name) - 1),
@@ -54,6 +56,13 @@ def _row(stack: Stack, service: Service, processes: Mapping[str, Process]) -> Se
         url=service.url,
         login=service.login,
     )
+
+
+def _state(stack: Stack, service: Service, process: Process | None) -> str:
+    if process is None:
+        return "absent"
+    state = process.state.lower()
+    return RESTARTING if state == "running" and is_restarting(stack.home, service.name) else state
 
 
 def memory_of(pid: int) -> int:
@@ -75,9 +84,9 @@ def _bytes(process: psutil.Process) -> int:
 
 def table(rows: Sequence[ServiceRow]) -> str:
     """For a terminal."""
-    lines = [f"{'service':<11} {'state':<9} {'memory':>8}  {'restarts':>8}  where"]
+    lines = [f"{'service':<11} {'state':<10} {'memory':>8}  {'restarts':>8}  where"]
     for row in rows:
         memory = f"{row.memory_bytes / 2**20:,.0f} MiB" if row.memory_bytes else "-"
         login = f"   ({row.login})" if row.login else ""
-        lines.append(f"{row.name:<11} {row.state:<9} {memory:>8}  {row.restarts:>8}  {row.url}{login}")
+        lines.append(f"{row.name:<11} {row.state:<10} {memory:>8}  {row.restarts:>8}  {row.url}{login}")
     return "\n".join(lines)

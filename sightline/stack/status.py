@@ -21,7 +21,7 @@ from connectors.topic_figures import TopicFigures, topic_figures
 from contracts.errors import PipelineError
 from contracts.settings import Settings
 from inference.persistence.sessions import OpenSession, open_sessions, warnings_about
-from sightline.stack.report import ServiceRow, service_rows, table
+from sightline.stack.report import RESTARTING, ServiceRow, service_rows, table
 from sightline.stack.supervision import Supervisor
 from sightline.stack.up import load
 
@@ -83,12 +83,21 @@ def _judged(
         flow=flow,
         sessions=sessions,
         away=away,
-        warnings=tuple(warnings_about(sessions or ())),
+        warnings=(*_restarting(services), *warnings_about(sessions or ())),
         is_well=not away
         and bool(services)
         and all(row.state == "running" for row in services)
         and all_run(connectors or ()),
     )
+
+
+def _restarting(services: tuple[ServiceRow, ...]) -> list[str]:
+    return [
+        f"{row.name} ends again and again, soon after its start: started {row.restarts + 1} times since `up`. "
+        f"sightline logs {row.name}"
+        for row in services
+        if row.state == RESTARTING
+    ]
 
 
 def _ask_sessions(settings: Settings) -> tuple[OpenSession, ...]:

@@ -81,7 +81,7 @@ def test_an_unknown_id_is_a_bad_record(registry: SchemaRegistry):
 def test_another_topics_id_is_a_bad_record(registry: SchemaRegistry):
     with pytest.raises(Rejected) as caught:
         Codec(registry).decode("frames", b"\0" + registry.id_of("sessions").to_bytes(4, "big") + b"whatever")
-    assert caught.value.code == "undecodable"
+    assert caught.value.code == "not_a_record"
 
 
 def test_a_registry_that_is_away_is_transient():

@@ -18,7 +18,7 @@ from contracts.topics import Topic
 @pytest.fixture
 def topic(stack: Settings) -> Iterator[Topic]:
     """A topic of this test's own, gone at its end."""
-    wanted = Topic(name=f"test-{uuid.uuid4()}", partitions=2, compression="uncompressed")
+    wanted = Topic(name=f"test-{uuid.uuid4()}", partitions=2)
     yield wanted
     for answer in make_admin(stack).delete_topics([wanted.name], operation_timeout=15).values():
         answer.exception()

@@ -12,6 +12,8 @@ import pytest
 from pydantic import SecretStr
 
 import contracts.settings
+from connectors.kafka import consumer_config
+from connectors.reconcile import templates
 from contracts.settings import PREFIX, PostgresSettings, S3Settings, ServingEngine, Settings, StackSettings
 from contracts.topics import MAX_RECORD_BYTES, SINKS
 from inference.engines import KINDS
@@ -100,6 +102,15 @@ def test_every_reference_of_a_sink_is_in_connects_environment(all_services: tupl
     assert used <= set(connect.environment)
 
 
+def test_connect_resolves_exactly_the_references_of_the_sinks(home: Home, settings: Settings):
+    lines = config_files(home, settings, binaries())["connect.properties"].splitlines()
+    [pattern] = [line.partition("=")[2] for line in lines if ".allowlist.pattern=" in line]
+    used = {name for sink in templates().values() for name in re.findall(r"\$\{env:(\w+)\}", json.dumps(sink))}
+    listed = re.fullmatch(r"\^SIGHTLINE_\((.*)\)\$?", pattern)
+    assert listed
+    assert {f"SIGHTLINE_{name}" for name in listed[1].split("|")} == used
+
+
 def test_no_secret_is_in_a_command_or_a_generated_file_or_a_repr(
     home: Home, settings: Settings, all_services: tuple[Service, ...]
 ):
@@ -172,6 +183,16 @@ def test_everything_is_told_to_listen_on_loopback(home: Home, settings: Settings
 
 def test_the_broker_takes_the_largest_record(home: Home, settings: Settings):
     assert f"message.max.bytes={MAX_RECORD_BYTES}\n" in config_files(home, settings, binaries())["server.properties"]
+
+
+def test_the_sinks_and_the_stream_worker_leave_out_the_same_aborted_records(home: Home, settings: Settings):
+    ours = consumer_config(settings, "a-group")["isolation.level"]
+    lines = config_files(home, settings, binaries())["connect.properties"].splitlines()
+    assert [line for line in lines if line.startswith("consumer.isolation.level=")] == [
+        f"consumer.isolation.level={ours}"
+    ]
+    assert ours == "read_committed"
+    assert not [sink for sink in SINKS if "isolation.level" in json.dumps(templates()[sink])]
 
 
 def test_supervisord_reads_its_configuration_and_restarts_without_limit(home: Home, all_services: tuple[Service, ...]):

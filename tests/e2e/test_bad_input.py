@@ -24,7 +24,7 @@ from connectors.kafka import make_producer, producer_config
 from connectors.schema_registry import SchemaRegistry
 from connectors.serialisation import Codec
 from contracts.settings import Settings
-from contracts.topics import MAX_RECORD_BYTES
+from contracts.topics import ALL_TOPICS, MAX_RECORD_BYTES
 from tests.support.command_line import finish, run, start, succeed
 from tests.support.images import huge_png
 from tests.support.records import a_frame_record, a_prediction_record, a_session_record
@@ -129,7 +129,7 @@ def codec(stack: Settings) -> Iterator[Codec]:
     registry.close()
 
 
-Given = tuple[str, bytes | str | None, bytes]  # topic, key, value
+Given = tuple[str, bytes | str | None, bytes | None]  # topic, key, value
 
 
 def frame(**changes: Any) -> Callable[[Codec], Given]:
@@ -172,7 +172,12 @@ def session(**changes: Any) -> Callable[[Codec], Given]:
     return made
 
 
-def raw(value: bytes) -> Callable[[Codec], Given]:
+def session_on_frames(codec: Codec) -> Given:
+    _, key, value = session()(codec)
+    return "frames", key, value
+
+
+def raw(value: bytes | None) -> Callable[[Codec], Given]:
     return lambda _codec: ("frames", "bad-records", value)
 
 
@@ -180,6 +185,8 @@ def raw(value: bytes) -> Callable[[Codec], Given]:
 DEAD_LETTERED: Mapping[str, tuple[Callable[[Codec], Given], tuple[str, ...], str]] = {
     "garbage bytes": (raw(b"garbage of a foreign producer"), FRAMES, "undecodable"),
     "an empty value": (raw(b""), FRAMES, "undecodable"),
+    "a tombstone": (raw(None), FRAMES, "not_a_record"),
+    "a session on frames": (session_on_frames, FRAMES, "not_a_record"),
     "an unknown schema id": (raw(b"\x00" + struct.pack(">I", 2_000_000_000) + b"whatever"), FRAMES, "unknown_schema"),
     "a NUL in an id": (frame(camera_id="bad\x00records"), FRAMES, "unstorable_text"),
     "a NUL in a session's source": (session(source="folder\x00name"), SESSIONS, "unstorable_text"),
@@ -235,6 +242,19 @@ def test_a_record_over_the_limit_is_refused_by_the_broker(stack: Settings) -> No
     producer.produce(
         "frames", key="bad-records", value=bytes(MAX_RECORD_BYTES + 1024), on_delivery=lambda e, _: errors.append(e)
     )
+    assert producer.flush(60) == 0
+    [error] = errors
+    assert error is not None
+    assert error.code() == KafkaError.MSG_SIZE_TOO_LARGE
+
+
+@pytest.mark.parametrize("topic", [topic.name for topic in ALL_TOPICS])
+def test_a_record_that_is_small_only_compressed_is_refused_by_the_broker(stack: Settings, topic: str) -> None:
+    """The limit is for what consumers must hold; 16 MiB of zeros are 1 kB of zstd."""
+    config = producer_config(stack) | {"message.max.bytes": 32 * MAX_RECORD_BYTES, "compression.type": "zstd"}
+    producer = Producer(config)
+    errors: list[KafkaError | None] = []
+    producer.produce(topic, key="bad-records", value=bytes(16 * 2**20), on_delivery=lambda e, _: errors.append(e))
     assert producer.flush(60) == 0
     [error] = errors
     assert error is not None

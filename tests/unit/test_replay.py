@@ -123,6 +123,10 @@ def test_the_loser_of_a_conflict_is_not_sent_again_as_it_is_but_with_an_id_of_it
     own = a_frame_record(camera_id="c1")
     codec = MemoryCodec(lost)
     edit = {name: own[name] for name in ("frame_id", "captured_at", "object_key")}
+    with pytest.raises(Rejected, match=r"sequence twice.*sequence beyond all that the session captured") as twice:
+        prepared(codec, letter, edit)
+    assert twice.value.code == "object_conflict"
+    edit["sequence"] = lost["sequence"] + 1000
     assert codec.decode("frames", prepared(codec, letter, edit).value)["object_key"] == own["object_key"]
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from connectors.serialisation import Codec
 from contracts import schemas
-from contracts.errors import Misconfigured, Rejected
+from contracts.errors import Rejected
 from contracts.identifiers import from_milliseconds, new_id
 from contracts.records import Frame, Prediction, Session
 from contracts.schemas import Schema
@@ -130,7 +130,7 @@ def test_the_registry_is_asked_once_per_schema():
 @pytest.mark.parametrize(
     ("payload", "code"),
     [
-        (None, "undecodable"),
+        (None, "not_a_record"),
         (b"", "undecodable"),
         (b"\0\0\0\0", "undecodable"),
         (b"\x01\0\0\0\x01garbage", "undecodable"),
@@ -150,7 +150,26 @@ def test_another_topics_record_is_rejected():
     codec = a_codec()
     with pytest.raises(Rejected, match="not a version of frames") as caught:
         codec.decode("frames", codec.encode("sessions", a_session().to_record()))
-    assert caught.value.code == "undecodable"
+    assert caught.value.code == "not_a_record"
+
+
+@pytest.mark.parametrize(
+    "registered",
+    [
+        {"type": "object"},
+        {"$schema": "s", "type": "object", "properties": {"a": {"type": "string"}}},
+        {"type": "record", "namespace": "sightline", "name": "Frame", "fields": [{"name": "x", "type": "no"}]},
+        {},
+        None,
+        7,
+    ],
+)
+def test_a_schema_that_is_not_avro_makes_a_bad_record(registered):
+    registry = FakeRegistry()
+    registry.schemas[9] = registered
+    with pytest.raises(Rejected) as caught:
+        a_codec(registry).decode("frames", b"\0\0\0\0\x09whatever")
+    assert caught.value.code == "unknown_schema"
 
 
 @given(st.binary(max_size=300))
@@ -239,15 +258,3 @@ def a_session_with(payload: bytes, **more) -> dict:
 
     older = fastavro.parse_schema(schemas.without_logical_types(schemas.versions("sessions")[0][1]))
     return fastavro.schemaless_reader(BytesIO(payload[5:]), older, None) | more
-
-
-def test_a_registry_that_holds_nonsense_is_a_persons_business():
-    registry = FakeRegistry()
-    registry.schemas[9] = {
-        "type": "record",
-        "namespace": "sightline",
-        "name": "Frame",
-        "fields": [{"name": "x", "type": "no"}],
-    }
-    with pytest.raises(Misconfigured):
-        a_codec(registry).decode("frames", b"\0\0\0\0\x09abc")

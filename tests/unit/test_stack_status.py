@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import time
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +14,8 @@ from connectors.sink_states import connector_rows
 from connectors.topic_figures import Lag, TopicFigures
 from contracts.topics import DEAD_LETTERS, SINKS
 from inference.persistence.sessions import OpenSession, warnings_about
+from sightline.stack.home import Home
+from sightline.stack.launch_record import is_restarting
 from sightline.stack.report import ServiceRow
 from sightline.stack.status import Status, _judged, page
 
@@ -65,6 +70,7 @@ def test_all_is_well_when_everything_runs():
     "changes",
     [
         {"services": (a_service(), a_service("s3", "exited"))},
+        {"services": (a_service(), a_service("s3", "restarting"))},
         {"services": ()},
         {"connectors": connector_rows(connectors(frames_to_s3="FAILED"))},
         {"connectors": connector_rows({})},
@@ -109,3 +115,23 @@ def test_lag_rate_and_dead_letters_are_on_the_page_and_in_the_json():
     assert "stream-champion" in said
     assert "dead letters: 2" in said
     assert a_status().as_dict()["flow"]["dead_letters"] == dataclasses.asdict(FLOW)["dead_letters"]
+
+
+def test_a_service_that_ends_again_and_again_is_named_with_how_often_it_was_started():
+    status = a_status(services=(dataclasses.replace(a_service("s3", "restarting"), restarts=6),))
+    assert not status.is_well
+    assert "s3 ends again and again, soon after its start: started 7 times" in page(status)
+
+
+@pytest.mark.parametrize(
+    ("pause", "seconds_ago", "expected"),
+    [(0.0, 1, False), (1.0, 1, False), (2.0, 1, True), (30.0, 49, True), (30.0, 61, False)],
+)
+def test_restarting_is_a_second_young_death_in_a_row_not_long_ago(
+    tmp_path: Path, pause: float, seconds_ago: float, expected: bool
+):
+    home = Home(tmp_path)
+    home.make()
+    assert not is_restarting(home, "s3")
+    home.lives("s3").write_text(json.dumps({"starts": 5, "at": time.time() - seconds_ago, "pause": pause}))
+    assert is_restarting(home, "s3") is expected

@@ -152,7 +152,7 @@ def test_bad_records_go_to_the_dead_letters_with_their_reason_and_the_stream_goe
         assert running.predicted() == {last["frame_id"]: "ok"}
         letters = running.dead_letters()
         assert [reason(letter).partition(":")[0] for letter in letters] == [
-            "undecodable", "undecodable", "undecodable", "unknown_schema", "key_mismatch", "key_mismatch",
+            "undecodable", "undecodable", "not_a_record", "unknown_schema", "key_mismatch", "key_mismatch",
             "key_mismatch", "sha256_mismatch", "unstorable_text", "captured_at_out_of_window",
         ]  # fmt: skip
         headers = dict(letters[0]["headers"])

@@ -27,3 +27,7 @@ def test_the_limit_on_size_is_set_on_frames_alone() -> None:
 def test_a_dead_letter_fits_whatever_record_was_refused() -> None:
     largest = max(int(topic.config["max.message.bytes"]) for topic in ALL_TOPICS if topic not in DEAD_LETTERS)
     assert all(int(topic.config["max.message.bytes"]) > largest for topic in DEAD_LETTERS)
+
+
+def test_every_topic_is_stored_uncompressed_so_that_the_broker_measures_what_consumers_must_hold():
+    assert {topic.config["compression.type"] for topic in ALL_TOPICS} == {"uncompressed"}

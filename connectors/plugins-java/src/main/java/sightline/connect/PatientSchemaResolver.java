@@ -21,7 +21,6 @@ import java.util.HashMap;
 import java.util.Map;
 import java.util.concurrent.TimeUnit;
 import java.util.stream.Stream;
-import org.apache.avro.AvroRuntimeException;
 import org.apache.kafka.common.config.ConfigException;
 import org.apache.kafka.connect.errors.DataException;
 import org.slf4j.Logger;
@@ -33,7 +32,7 @@ import org.slf4j.LoggerFactory;
  * <pre>
  * schema id ──► known                           the schema; ids never change, so it is asked for once
  *           ──► the registry has no such id     DataException   a bad record
- *           ──► the id is of no Avro schema     DataException   a bad record
+ *           ──► a text that is no Avro schema   DataException   a bad record; only the asking is repeated
  *           ──► anything else                   ask again: no connection, a timeout, 5xx, 401, a wrong address
  * </pre>
  *
@@ -116,16 +115,18 @@ public final class PatientSchemaResolver<S, T> extends DefaultSchemaResolver<S, 
     private SchemaLookupResult<S> waitFor(long id) {
         for (long pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(2 * pauseMs, LONGEST_PAUSE_MS)) {
             try {
-                SchemaLookupResult<S> found = lookUp(id);
+                byte[] text = fetch(id);
                 outage.over();
-                return found;
+                return parsed(id, text);
+            } catch (DataException error) {
+                throw error;
             } catch (RuntimeException error) {
                 if (isInterrupted(error)) {
                     throw new StoppedWhileWaiting(error);
                 }
                 if (isOfTheRecord(error)) {
                     outage.over();
-                    throw new DataException("unknown_schema: the registry has no Avro schema with id " + id, error);
+                    throw new DataException("unknown_schema: the registry has no schema with id " + id, error);
                 }
                 outage.noted(String.valueOf(rootOf(error)));
                 pause(pauseMs);
@@ -134,12 +135,20 @@ public final class PatientSchemaResolver<S, T> extends DefaultSchemaResolver<S, 
     }
 
     /** Asks once. Not by way of the parent's cache, which prints a stack trace for each failure. */
-    private SchemaLookupResult<S> lookUp(long id) {
-        byte[] text = IoUtil.toBytes(client.ids().contentIds().byContentId(id).get());
-        ParsedSchemaImpl<S> schema = new ParsedSchemaImpl<S>()
-                .setRawSchema(text)
-                .setParsedSchema(schemaParser.parseSchema(text, Map.of()));
-        return SchemaLookupResult.<S>builder().contentId(id).parsedSchema(schema).build();
+    private byte[] fetch(long id) {
+        return IoUtil.toBytes(client.ids().contentIds().byContentId(id).get());
+    }
+
+    /** Asking again would bring the same text: whatever the parser throws, the record that names it is bad. */
+    private SchemaLookupResult<S> parsed(long id, byte[] text) {
+        try {
+            ParsedSchemaImpl<S> schema = new ParsedSchemaImpl<S>()
+                    .setRawSchema(text)
+                    .setParsedSchema(schemaParser.parseSchema(text, Map.of()));
+            return SchemaLookupResult.<S>builder().contentId(id).parsedSchema(schema).build();
+        } catch (RuntimeException | StackOverflowError error) {
+            throw new DataException("unknown_schema: the registry's schema with id " + id + " is not Avro", error);
+        }
     }
 
     private static void pause(long pauseMs) {
@@ -151,8 +160,7 @@ public final class PatientSchemaResolver<S, T> extends DefaultSchemaResolver<S, 
     }
 
     private static boolean isOfTheRecord(RuntimeException error) {
-        return causes(error).anyMatch(cause -> cause instanceof AvroRuntimeException
-                || cause instanceof ApiException answer && isUnknownId(answer));
+        return causes(error).anyMatch(cause -> cause instanceof ApiException answer && isUnknownId(answer));
     }
 
     /** The registry says so in its own words: a 404 for a path that is not there is a wrong address, or a proxy's. */

@@ -47,6 +47,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 @Timeout(60)
 class RetryingAvroConverterTest {
@@ -223,11 +224,18 @@ class RetryingAvroConverterTest {
         assertEquals(Records.CAMERA, convert(frame(ID)).get("camera_id"));
     }
 
-    @Test
-    void a_schema_that_is_not_avro_is_a_bad_record() throws IOException {
-        before.add(new Answer(200, "application/json", "{\"type\":\"object\"}"));
+    @ParameterizedTest
+    @ValueSource(strings = {
+        "{\"type\":\"object\"}", "{\"type\":[\"object\",null]}", "{\"title\":\"x\",\"properties\":{}}", "{}", "null", "7",
+        "syntax = \"proto3\"; message Frame {}", "{\"$schema\":\"s\",\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"string\"}}}"
+    })
+    void a_schema_that_is_not_avro_is_a_bad_record_and_is_not_waited_for(String text) throws IOException {
+        before.add(new Answer(200, "application/json", text));
         startAndConfigure();
-        assertTrue(refused(framed(8, (byte) 1)).getMessage().startsWith("unknown_schema: "));
+        String reason = refused(framed(8, (byte) 1)).getMessage();
+        assertTrue(reason.startsWith("unknown_schema: "), reason);
+        assertEquals(1, asked.get());
+        assertEquals(Records.CAMERA, convert(frame(ID)).get("camera_id"));
     }
 
     @Test
