@@ -218,10 +218,13 @@ def with_ledger(keycloak: KeycloakServer, settings: Settings) -> Settings:
 
 def test_the_platform_does_its_work_with_its_accounts(keycloak: KeycloakServer, url: str, tmp_path: Path):
     settings = with_ledger(keycloak, as_account(keycloak, url, "sightline-bootstrap"))
-    assert stack_bootstrap._champion_tags(settings) is None
+    assert stack_bootstrap._champion(settings) == (None, None)
     changes = bootstrap.ensure_champion(settings, DEMO_MODEL)
     assert any("gave champion" in change for change in changes)
-    assert stack_bootstrap._champion_tags(settings)["source"] == "bootstrap"
+    version, tags = stack_bootstrap._champion(settings)
+    assert version is not None
+    assert tags is not None
+    assert tags["source"] == "bootstrap"
     worker = as_account(keycloak, url, "sightline-worker").model_copy(
         update={"stream": StreamSettings(cache_folder=tmp_path)}
     )
@@ -250,7 +253,7 @@ def test_a_refused_login_is_a_persons_matter_and_names_no_secret(keycloak: Keycl
         bootstrap.ensure_champion(wrong, DEMO_MODEL)
     assert "not-its-secret" not in str(caught.value)
     with pytest.raises(Misconfigured, match="401"):
-        stack_bootstrap._champion_tags(wrong)
+        stack_bootstrap._champion(wrong)
     reader = as_account(keycloak, url, "sightline-worker")
     client = connect(reader)
     with pytest.raises(Misconfigured, match="refused"), translated("uploading"):
