@@ -153,7 +153,7 @@ def forged(keycloak: KeycloakServer, token: str) -> dict[str, str]:
     return {
         "alg none": unsigned(claims, key_id=key_id),
         "HS256 with the public key": signed_with_the_public_key(claims, key_id=key_id, public_key=published),
-        "other key": jwt.encode(claims, a_key(), algorithm="RS256", headers={"kid": key_id}),
+        "other key": jwt.encode(claims, a_key("a stranger's"), algorithm="RS256", headers={"kid": key_id}),
     }
 
 
