@@ -16,6 +16,7 @@ from contracts.logs import get_logger
 from inference.api.problems import Problem
 from inference.engines import Engine
 from inference.registry.model_version import ModelVersion
+from inference.serving.served_models import ServedModel
 
 CHAMPION: Final = "champion"
 _LONGEST_WAIT_SECONDS: Final = 10.0
@@ -170,8 +171,9 @@ class FollowedModels:
     @property
     def plan(self) -> Plan:
         """See Models."""
-        plan: Plan | None = getattr(self._follower.current, "plan", None)
-        return plan or OneByOne()
+        model = self._follower.current
+        # What was not measured is not batched: whoever asks waits for the whole batch.
+        return model.plan if isinstance(model, ServedModel) and model.sweep else OneByOne()
 
     def start(self) -> None:
         """See Models."""

@@ -7,7 +7,8 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,9 +20,11 @@ from inference.api.detector import Detector
 from inference.api.metrics import Metrics
 from inference.api.problems import Problem
 from inference.api.serving import FixedServed, FollowedModels, OneByOne
+from inference.domain.batching import BatchPlan
 from inference.domain.detections import Detections
 from inference.engines.fake_engine import FakeEngine
 from inference.registry.model_version import ModelVersion
+from inference.serving.served_models import ServedModel
 from tests.support.images import jpeg, png
 
 FOUND = Detections(
@@ -348,3 +351,13 @@ def test_what_a_follower_cannot_wait_for_ends_the_process():
     models.start()
     models._thread.join(5)
     assert str(models.failure) == "gone"
+
+
+def test_only_what_was_measured_is_batched() -> None:
+    """The plan of a model that nobody timed would have each request wait for seven others."""
+    unmeasured = ServedModel(version=a_version("7"), engine=FakeEngine())
+    measured = replace(unmeasured, plan=BatchPlan(size=4, age_seconds=0.01), sweep={1: 0.1, 4: 0.2})
+    assert unmeasured.plan.size > 1
+    for model, size in ((unmeasured, 1), (measured, 4)):
+        follower = SimpleNamespace(current=model, warmed=None)
+        assert FollowedModels(follower).plan.size == size  # type: ignore[arg-type]
