@@ -157,7 +157,6 @@ class ApiSettings(_Section):
     url: str = "http://127.0.0.1:19060"  # for clients, without a path
     host: str = "127.0.0.1"
     port: Port = 19060
-    metrics_port: Port | None = None  # reserved for a scraper that must not see the API
     processes: Annotated[int, Field(ge=0, le=64)] = 0  # 0 = one per core that it may use
     engine: ServingEngine = "openvino"
     model_folder: Path | None = None  # serve this folder's model (benchmarks)

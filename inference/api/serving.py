@@ -105,15 +105,6 @@ class Models(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FixedServed:
-    """See Served."""
-
-    version: ModelVersion
-    engine: Engine
-    role: str = CHAMPION
-
-
 def not_loaded(version: str, loaded: str) -> Problem:
     """404: the version is not one that this process runs."""
     return Problem(404, "version_not_loaded", f"version {version[:128]} is not loaded here; loaded are: {loaded}")

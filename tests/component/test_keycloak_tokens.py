@@ -30,19 +30,9 @@ from inference.api.tokens import Verifier
 from sightline.stack import realm
 from tests.support.keycloak import REALM, KeycloakServer
 from tests.support.nowhere import NOWHERE
+from tests.support.routes import GUARDED
 from tests.support.tokens import a_key, signed_with_the_public_key, unsigned
 
-PUBLIC = {
-    ("GET", "/healthz"),
-    ("GET", "/readyz"),
-    ("GET", "/metrics"),
-    ("GET", "/openapi.json"),
-    ("GET", "/docs"),
-    ("GET", "/docs/assets/{name}"),
-    ("GET", "/docs/oauth2-redirect"),
-}
-TICKET = {("GET", "/v1/images/{ticket}")}
-GUARDED = sorted(set(PERMISSIONS) - PUBLIC - TICKET)
 OURS = [role.value for role in Role if role not in {Role.PUBLIC, Role.TICKET}]
 
 EVERYBODY = "everybody"  # has every role: a token of theirs is refused for what it is, not for whom it names

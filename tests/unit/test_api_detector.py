@@ -19,7 +19,7 @@ from contracts.settings import ApiSettings
 from inference.api.detector import Detector
 from inference.api.metrics import Metrics
 from inference.api.problems import Problem
-from inference.api.serving import FixedServed, FollowedModels, OneByOne
+from inference.api.serving import FollowedModels, OneByOne
 from inference.domain.batching import BatchPlan
 from inference.domain.detections import Detections
 from inference.engines.fake_engine import FakeEngine
@@ -78,20 +78,20 @@ class Loaded:
     number: str = "7"
 
     @property
-    def current(self) -> FixedServed | None:
-        return FixedServed(version=a_version(self.number), engine=self.engine)
+    def current(self) -> ServedModel | None:
+        return ServedModel(version=a_version(self.number), engine=self.engine)
 
     def start(self) -> None: ...
     def close(self) -> None: ...
 
-    def find(self, version: str | None) -> FixedServed:
+    def find(self, version: str | None) -> ServedModel:
         assert self.current is not None
         if version not in {None, "champion", self.number}:
             raise Problem(404, "version_not_loaded", "no")
         return self.current
 
     @contextmanager
-    def lease(self, version: str | None) -> Iterator[FixedServed]:
+    def lease(self, version: str | None) -> Iterator[ServedModel]:
         yield self.find(version)
 
 
@@ -302,8 +302,8 @@ class Follower:
     """As inference.serving's, in memory."""
 
     def __init__(self) -> None:
-        self.current = FixedServed(version=a_version("7"), engine=FakeEngine())
-        self.warmed = FixedServed(version=a_version("8"), engine=FakeEngine(), role="challenger")
+        self.current = ServedModel(version=a_version("7"), engine=FakeEngine())
+        self.warmed = ServedModel(version=a_version("8"), engine=FakeEngine(), role="challenger")
 
     def start(self) -> None: ...
     def wait(self, stopping):

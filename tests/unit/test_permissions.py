@@ -15,45 +15,17 @@ from fastapi import APIRouter, FastAPI
 from starlette.testclient import TestClient
 
 from contracts.errors import Misconfigured
-from contracts.settings import (
-    AuthSettings,
-    ConnectSettings,
-    KafkaSettings,
-    MlflowSettings,
-    PostgresSettings,
-    RegistrySettings,
-    S3Settings,
-    Settings,
-)
+from contracts.settings import AuthSettings
 from inference.api.app import create_app
 from inference.api.guard import refuse_unlisted, routes_of
 from inference.api.metrics import Metrics
 from inference.api.parts import Parts
 from inference.api.permissions import PERMISSIONS, Role
 from inference.api.tokens import Verifier
+from tests.support.nowhere import NOWHERE
+from tests.support.routes import GUARDED, PUBLIC, TICKET
 from tests.support.tokens import ISSUER, Realm
 
-PUBLIC = {
-    ("GET", "/healthz"),
-    ("GET", "/readyz"),
-    ("GET", "/metrics"),
-    ("GET", "/openapi.json"),
-    ("GET", "/docs"),
-    ("GET", "/docs/assets/{name}"),
-    ("GET", "/docs/oauth2-redirect"),
-}
-TICKET = {("GET", "/v1/images/{ticket}")}
-GUARDED = sorted(set(PERMISSIONS) - PUBLIC - TICKET)
-
-# Nobody listens there: what gets past the door must not reach the stack that somebody may run beside the tests.
-NOWHERE = Settings(
-    kafka=KafkaSettings(bootstrap_servers="127.0.0.1:1"),
-    registry=RegistrySettings(url="http://127.0.0.1:1"),
-    connect=ConnectSettings(url="http://127.0.0.1:1"),
-    s3=S3Settings(endpoint_url="http://127.0.0.1:1"),
-    postgres=PostgresSettings(port=1),
-    mlflow=MlflowSettings(tracking_uri="http://127.0.0.1:1"),
-)
 REALM = Realm()
 MADE = {"settings", "tokens", "metrics"}
 
