@@ -23,5 +23,7 @@ class Recent(Generic[T]):
         """The kept answer, or a new one. An error is not kept."""
         with self._lock:
             if self._kept is None or self._clock() - self._kept[0] > self._seconds:
-                self._kept = (self._clock(), ask())
+                answer = ask()
+                # Stamped after asking: an answer that took long would be stale on arrival, and each waiter would ask anew.
+                self._kept = (self._clock(), answer)
             return self._kept[1]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import threading
+import time
 from contextlib import suppress
 from typing import get_args
 
@@ -153,3 +155,32 @@ def test_many_askers_ask_once_and_an_error_is_not_kept() -> None:
         assert recent.get(lambda: asked.append(1) or len(asked)) == 1  # type: ignore[func-returns-value]
     clock.at += 3
     assert recent.get(lambda: 7) == 7
+
+
+def test_who_waits_for_a_slow_answer_takes_it_and_does_not_ask_again() -> None:
+    clock = Clock()
+    asked: list[int] = []
+    answers: list[str] = []
+    recent: Recent[str] = Recent(2.0, clock=clock)
+    is_asking, may_answer, all_there = threading.Event(), threading.Event(), threading.Barrier(5)
+
+    def ask() -> str:
+        asked.append(1)
+        is_asking.set()
+        assert may_answer.wait(10)
+        clock.at += 5  # longer than an answer is kept
+        return "the pipeline"
+
+    def get() -> None:
+        all_there.wait(10)
+        answers.append(recent.get(ask))
+
+    threads = [threading.Thread(target=get) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    assert is_asking.wait(10)
+    time.sleep(0.05)  # without the lock, the others ask in this time
+    may_answer.set()
+    for thread in threads:
+        thread.join(10)
+    assert (answers, len(asked)) == (["the pipeline"] * 5, 1)
