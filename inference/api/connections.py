@@ -5,7 +5,7 @@
 
 Several processes accept from one socket, and the one that wakes first would take every connection of a burst: kept
 alive, they would stay there, and the other core would idle. So a process with more connections than a sibling waits a
-moment before it accepts.
+moment before it accepts. One whose model is not loaded yet counts as the busiest.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from contracts.logs import get_logger
 
 NOBODY: Final = 2**30  # the count of a process that is not there: nobody gives way to it
+_LOADING: Final = NOBODY - 1  # of one without a model: it gives way to all that have one, and to none like itself
 _GIVE_WAY_SECONDS: Final = 0.003
+_LOADING_GIVES_WAY_SECONDS: Final = 0.1  # a sibling whose core is busy is late, and still better than a refusal
 _LAST_REQUEST_SECONDS: Final = 1.0  # after the signal: for a request that was on its way on an idle connection
 
 _log = get_logger(__name__)
@@ -84,17 +86,21 @@ class Accepting:
         counts: MutableSequence[int],
         number: int,
         count: Callable[[], int],
+        is_ready: Callable[[], bool],
     ) -> None:
-        """`counts` is shared by all processes, `number` is this one's place in it, `count()` its connections now."""
+        """`counts` is shared by all processes, `number` is this one's place in it, `count()` its connections now,
+        `is_ready()` whether it could answer: one that loads its model still would refuse what a sibling can serve.
+        """
         self._loop = asyncio.get_running_loop()
         self._listener = listener
         self._make_connection = make_connection
         self._counts = counts
         self._number = number
         self._count = count
+        self._is_ready = is_ready
         self._arriving: set[asyncio.Task[Any]] = set()
         self._is_open = True
-        counts[number] = 0
+        self.update()
         listener.setblocking(False)
         self._loop.add_reader(listener.fileno(), self._readable)
 
@@ -115,16 +121,17 @@ class Accepting:
             await asyncio.wait(self._arriving)
 
     def update(self) -> None:
-        """Tells the siblings how many connections there are."""
+        """Tells the siblings how many connections there are, or that none should come here yet."""
         if self._is_open:
-            self._counts[self._number] = self._count() + len(self._arriving)
+            self._counts[self._number] = self._count() + len(self._arriving) if self._is_ready() else _LOADING
 
     def _readable(self) -> None:
         self.update()
         mine = self._counts[self._number]
         if any(other < mine for other in self._counts):
             self._loop.remove_reader(self._listener.fileno())
-            self._loop.call_later(_GIVE_WAY_SECONDS, self._take_over)
+            seconds = _LOADING_GIVES_WAY_SECONDS if mine == _LOADING else _GIVE_WAY_SECONDS
+            self._loop.call_later(seconds, self._take_over)
         else:
             self._accept()
 

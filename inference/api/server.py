@@ -130,7 +130,7 @@ class Server(uvicorn.Server):
 
         self._accepting = Accepting(
             self._listener, make_connection, counts=self._place.counts, number=self._place.number,
-            count=lambda: len(connections),
+            count=lambda: len(connections), is_ready=lambda: self._parts.detector.is_ready,
         )  # fmt: skip
         self.servers.append(self._accepting)  # type: ignore[arg-type]
 

@@ -2,14 +2,15 @@
 
     python -m tests.support.api_process     as `python -m inference.api`, in the environment given
 
-A token is "operator,camera": the roles. SLOW_ENGINE=0.2 has the fake engine take so long for an image. Every process
-of the service imports this module, so that what is replaced here is replaced in all of them.
+A token is "operator,camera": the roles. SLOW_ENGINE=0.2 has the fake engine take so long for an image, SLOW_LOAD=2 for
+its loading. Every process of the service imports this module, so that what is replaced here is replaced in all of them.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import time
 from typing import Any
 
 from inference.api.identity import Identity
@@ -43,8 +44,14 @@ def replace() -> None:
     parts.Verifier = lambda _settings: Believer()
     parts.Database = lambda _settings: NoDatabase()
     seconds = float(os.environ.get("SLOW_ENGINE", "0"))
-    if seconds:
-        fake_engine.load = lambda _folder, **_: fake_engine.FakeEngine(seconds_per_image=seconds)
+    loading = float(os.environ.get("SLOW_LOAD", "0"))
+
+    def load(_folder: object, **_: object) -> fake_engine.FakeEngine:
+        time.sleep(loading)
+        return fake_engine.FakeEngine(seconds_per_image=seconds)
+
+    if seconds or loading:
+        fake_engine.load = load
 
 
 def main() -> Any:
