@@ -11,6 +11,7 @@ moment before it accepts. One whose model is not loaded yet counts as the busies
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
 from collections.abc import Callable, MutableSequence
 from typing import Any, Final
@@ -23,9 +24,20 @@ NOBODY: Final = 2**30  # the count of a process that is not there: nobody gives 
 _LOADING: Final = NOBODY - 1  # of one without a model: it gives way to all that have one, and to none like itself
 _GIVE_WAY_SECONDS: Final = 0.003
 _LOADING_GIVES_WAY_SECONDS: Final = 0.1  # a sibling whose core is busy is late, and still better than a refusal
+_PAUSE_SECONDS: Final = 1.0  # without a file descriptor, or with all the connections that it may have
+_OWN_DESCRIPTORS: Final = 256  # kept for stores, broker and files: a connection must not cost an answer
+_MOST_CONNECTIONS: Final = 10_000
 _LAST_REQUEST_SECONDS: Final = 1.0  # after the signal: for a request that was on its way on an idle connection
 
 _log = get_logger(__name__)
+
+
+def most_connections() -> int:
+    """How many connections a process may have, by the file descriptors that the system lets it open."""
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if descriptors == resource.RLIM_INFINITY:
+        return _MOST_CONNECTIONS
+    return min(_MOST_CONNECTIONS, max(descriptors - _OWN_DESCRIPTORS, descriptors // 2))
 
 
 class Connection(HttpToolsProtocol):
@@ -87,9 +99,11 @@ class Accepting:
         number: int,
         count: Callable[[], int],
         is_ready: Callable[[], bool],
+        most: int,
     ) -> None:
-        """`counts` is shared by all processes, `number` is this one's place in it, `count()` its connections now,
-        `is_ready()` whether it could answer: one that loads its model still would refuse what a sibling can serve.
+        """`counts` is shared by all processes, `number` is this one's place in it, `count()` its connections now, of
+        `most`; `is_ready()` whether it could answer: one that loads its model still would refuse what a sibling can
+        serve.
         """
         self._loop = asyncio.get_running_loop()
         self._listener = listener
@@ -98,6 +112,8 @@ class Accepting:
         self._number = number
         self._count = count
         self._is_ready = is_ready
+        self._most = most
+        self._is_paused = False  # told once, until a connection is accepted again
         self._arriving: set[asyncio.Task[Any]] = set()
         self._is_open = True
         self.update()
@@ -127,6 +143,9 @@ class Accepting:
 
     def _readable(self) -> None:
         self.update()
+        if self._count() + len(self._arriving) >= self._most:
+            self._pause(f"{self._most} connections are open")
+            return
         mine = self._counts[self._number]
         if any(other < mine for other in self._counts):
             self._loop.remove_reader(self._listener.fileno())
@@ -138,7 +157,23 @@ class Accepting:
     def _take_over(self) -> None:
         """Nobody came: a sibling may be stuck or gone."""
         if self._is_open:
+            self._loop.add_reader(self._listener.fileno(), self._readable)
             self._accept()
+
+    def _pause(self, reason: str) -> None:
+        """The listener stays readable: looked at again at once, it would keep the loop from all connections there are.
+        New ones wait in the system's queue, for a sibling or for the end of the pause.
+        """
+        if not self._is_open:
+            return
+        if not self._is_paused:
+            _log.warning("connections_not_accepted", reason=reason)
+        self._is_paused = True
+        self._loop.remove_reader(self._listener.fileno())
+        self._loop.call_later(_PAUSE_SECONDS, self._resume)
+
+    def _resume(self) -> None:
+        if self._is_open:
             self._loop.add_reader(self._listener.fileno(), self._readable)
 
     def _accept(self) -> bool:
@@ -147,8 +182,9 @@ class Accepting:
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
             return False
         except OSError as error:  # no more file descriptors: those we have go on
-            _log.warning("connection_not_accepted", reason=error.strerror)
+            self._pause(error.strerror or type(error).__name__)
             return False
+        self._is_paused = False
         arrived.setblocking(False)
         arrived.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         task = self._loop.create_task(self._arrive(arrived))

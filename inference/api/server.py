@@ -26,7 +26,7 @@ import uvicorn
 from contracts import logs
 from contracts.errors import PipelineError
 from contracts.settings import Settings
-from inference.api.connections import Accepting, Connection
+from inference.api.connections import Accepting, Connection, most_connections
 
 if TYPE_CHECKING:
     from inference.api.parts import Parts
@@ -131,6 +131,7 @@ class Server(uvicorn.Server):
         self._accepting = Accepting(
             self._listener, make_connection, counts=self._place.counts, number=self._place.number,
             count=lambda: len(connections), is_ready=lambda: self._parts.detector.is_ready,
+            most=most_connections(),
         )  # fmt: skip
         self.servers.append(self._accepting)  # type: ignore[arg-type]
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import resource
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+import pytest
 
 from inference.api import connections
 from inference.api.connections import NOBODY, Accepting
@@ -21,7 +25,7 @@ class Door:
         self.taken: list[asyncio.Protocol] = []
         self.accepting = Accepting(
             listener, self._make, counts=self.counts, number=0, count=lambda: len(self.taken),
-            is_ready=lambda: self.is_ready, **changes,
+            is_ready=lambda: self.is_ready, **({"most": 100} | changes),
         )  # fmt: skip
 
     def _make(self) -> asyncio.Protocol:
@@ -83,3 +87,82 @@ def test_while_it_loads_it_leaves_connections_to_a_sibling_with_a_model(monkeypa
         assert asyncio.run(story(listener, [500])) == [0, 1], "the sibling did not come: better than nobody"
     with listening() as listener:
         assert asyncio.run(story(listener, [NOBODY - 1])) == [1, 1], "all load: none is better"
+
+
+class WithoutDescriptors:
+    """A listener whose process has no file descriptor left, for a while."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self._listener, self.is_short, self.asked = listener, True, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._listener, name)
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        self.asked += 1
+        if self.is_short:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return self._listener.accept()
+
+
+def test_without_a_file_descriptor_it_waits_says_so_once_and_goes_on(monkeypatch: Any) -> None:
+    monkeypatch.setattr(connections, "_PAUSE_SECONDS", 0.1)
+    said: list[str] = []
+    monkeypatch.setattr(connections._log, "warning", lambda event, **_: said.append(event))
+
+    async def story(listener: Any) -> tuple[int, int]:
+        door = Door(listener, [])
+        with calling(listener, 1):
+            await asyncio.sleep(0.35)
+            asked = listener.asked
+            listener.is_short = False
+            async with asyncio.timeout(5):
+                while not door.taken:  # noqa: ASYNC110 - the loop itself brings it about
+                    await asyncio.sleep(0.01)
+        door.accepting.close()
+        return asked, len(door.taken)
+
+    with listening() as listener:
+        asked, taken = asyncio.run(story(WithoutDescriptors(listener)))
+    assert 2 <= asked <= 5, "once a pause, not once a turn of the loop"
+    assert (taken, said) == (1, ["connections_not_accepted"])
+
+
+def test_a_shortage_after_giving_way_is_waited_out_too(monkeypatch: Any) -> None:
+    async def story(listener: Any) -> int:
+        door = Door(listener, [0])
+        door.is_ready = False  # gives way first
+        with calling(listener, 1):
+            await asyncio.sleep(0.3)
+        door.accepting.close()
+        return listener.asked
+
+    monkeypatch.setattr(connections, "_LOADING_GIVES_WAY_SECONDS", 0.01)
+    with listening() as listener:
+        assert asyncio.run(story(WithoutDescriptors(listener))) <= 2
+
+
+def test_connections_beyond_the_most_wait_until_one_ends(monkeypatch: Any) -> None:
+    monkeypatch.setattr(connections, "_PAUSE_SECONDS", 0.05)
+
+    async def story(listener: socket.socket) -> list[int]:
+        door = Door(listener, [], most=2)
+        with calling(listener, 3):
+            await asyncio.sleep(0.3)
+            taken = [len(door.taken)]
+            door.taken.pop()
+            await asyncio.sleep(0.3)
+            taken.append(len(door.taken))
+        door.accepting.close()
+        return taken
+
+    with listening() as listener:
+        assert asyncio.run(story(listener)) == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("descriptors", "most"), [(1024, 768), (256, 128), (2**20, 10_000), (resource.RLIM_INFINITY, 10_000)]
+)
+def test_connections_leave_descriptors_for_the_stores(monkeypatch: Any, descriptors: int, most: int) -> None:
+    monkeypatch.setattr(connections.resource, "getrlimit", lambda _: (descriptors, descriptors))
+    assert connections.most_connections() == most
