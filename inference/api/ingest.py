@@ -181,10 +181,10 @@ class Ingest:
             self._loop.call_soon_threadsafe(_settle, acknowledged, reason)
 
         try:
-            frame_id, sequence = await self._loop.run_in_executor(
-                self._senders, partial(session.submit_numbered, image, on_acknowledged=tell)
-            )
-            async with asyncio.timeout_at(deadline):
+            async with asyncio.timeout_at(deadline):  # a producer whose queue is full may hold up the sending, too
+                frame_id, sequence = await self._loop.run_in_executor(
+                    self._senders, partial(session.submit_numbered, image, on_acknowledged=tell)
+                )
                 await acknowledged
         except TimeoutError as error:
             raise self._refused(
@@ -192,8 +192,8 @@ class Ingest:
                 f"the broker did not confirm the frame within {self._seconds:g} s: it may still arrive; sent again, it "
                 "becomes a second frame",
             ) from error
-        except PipelineError as error:
-            self._let_go(camera_id, camera)  # a session that the broker refused takes no more
+        except Exception as error:
+            self._let_go(camera_id, camera)  # a session that the broker refused takes no more, nor does a broken one
             if not isinstance(error, Rejected):
                 self._shared = None  # nor does a producer that it lost track of
             raise
@@ -204,14 +204,16 @@ class Ingest:
         """Waits for the session's opening; the first request begins it, all wait for the same one."""
         if camera.opening is None:
             camera.opening = self._loop.create_task(self._open(camera_id, camera.stop))
+            camera.opening.add_done_callback(partial(self._forget_failed, camera_id, camera))
         try:
             return await asyncio.shield(camera.opening)
         except Transient as error:
-            self._forget(camera_id, camera)
             raise self._refused("broker_away", f"no session could be opened ({error}): nothing was sent") from error
-        except PipelineError:
+
+    def _forget_failed(self, camera_id: str, camera: _Camera, opening: asyncio.Task[Session]) -> None:
+        """Whatever the reason, and whether somebody still waits or not: a failed opening would fail every later frame."""
+        if opening.cancelled() or opening.exception() is not None:
             self._forget(camera_id, camera)
-            raise
 
     async def _open(self, camera_id: str, stop: threading.Event) -> Session:
         def opened() -> Session:
@@ -255,11 +257,13 @@ class Ingest:
             closing.add_done_callback(self._closings.discard)
 
     async def _close(self, opening: asyncio.Task[Session]) -> None:
+        await asyncio.wait({opening})
+        if opening.cancelled() or opening.exception() is not None:
+            return  # it never opened; who waited for it was told
         try:
-            session = await opening
-        except PipelineError:
-            return  # it never opened
-        await self._loop.run_in_executor(self._waiters, session.close)
+            await self._loop.run_in_executor(self._waiters, opening.result().close)
+        except Exception as error:  # noqa: BLE001 - nobody waits for this: what is not logged here would be lost
+            _log.warning("session_not_closed", session_id=opening.result().session_id, reason=repr(error))
 
     async def _tend(self) -> None:
         """Closes the sessions of cameras that fell silent."""

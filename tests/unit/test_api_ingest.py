@@ -35,6 +35,8 @@ class FakeSession:
         broker.sessions.append(self)
 
     def open(self) -> str:
+        if self.broker.defect is not None:
+            raise self.broker.defect
         if self.broker.misconfigured:
             raise Misconfigured("the broker has no topic frames")
         while not self.broker.is_up:
@@ -44,6 +46,7 @@ class FakeSession:
         return self.session_id
 
     def submit_numbered(self, image, *, on_acknowledged):
+        time.sleep(self.broker.sending_seconds)
         if self.broker.refusal is not None:
             raise self.broker.refusal
         sequence = len(self.sent)
@@ -72,6 +75,8 @@ class Broker:
         self.is_up = self.acknowledges = True
         self.is_known_away = self.misconfigured = False
         self.refusal: Exception | None = None
+        self.defect: Exception | None = None  # of the opening
+        self.sending_seconds = 0.0
         self.sessions: list[FakeSession] = []
 
 
@@ -182,6 +187,64 @@ def test_a_session_that_the_broker_refused_is_replaced():
         return await ingest.take("line-1", an_image())
 
     assert told(story, broker).session_id == "session-line-1-1"
+
+
+def test_an_opening_that_a_defect_ended_is_tried_anew_with_the_next_frame():
+    broker = Broker()
+    broker.defect = RuntimeError("can't start new thread")
+
+    async def story(ingest: Ingest):
+        with pytest.raises(RuntimeError, match="new thread"):
+            await ingest.take("line-1", an_image())
+        broker.defect = None
+        return await ingest.take("line-1", an_image())
+
+    assert told(story, broker).session_id == "session-line-1-1"
+
+
+def test_a_failed_opening_that_nobody_waits_for_any_more_is_forgotten_too():
+    broker = Broker()
+    broker.is_up = False
+
+    async def story(ingest: Ingest):
+        asking = asyncio.create_task(ingest.take("line-1", an_image()))
+        await asyncio.sleep(0.05)
+        asking.cancel()  # the client went away
+        async with asyncio.timeout(5):
+            while ingest._cameras:  # noqa: ASYNC110 - another thread brings it about
+                await asyncio.sleep(0.01)
+        broker.is_up = True
+        return await ingest.take("line-1", an_image())
+
+    assert told(story, broker).session_id == "session-line-1-1"
+
+
+def test_a_session_that_a_defect_broke_is_replaced():
+    broker = Broker()
+
+    async def story(ingest: Ingest):
+        broker.refusal = RuntimeError("broken")
+        with pytest.raises(RuntimeError, match="broken"):
+            await ingest.take("line-1", an_image())
+        broker.refusal = None
+        return await ingest.take("line-1", an_image())
+
+    assert told(story, broker).session_id == "session-line-1-1"
+
+
+def test_a_sending_that_is_held_up_is_answered_in_time():
+    broker = Broker()
+    broker.sending_seconds, broker.acknowledges = 1.5, False
+
+    async def story(ingest: Ingest):
+        began = time.monotonic()
+        with pytest.raises(Problem) as unconfirmed:
+            await ingest.take("line-1", an_image())
+        return unconfirmed.value.code, time.monotonic() - began
+
+    code, seconds = told(story, broker)
+    assert code == "unconfirmed"
+    assert seconds < 1.2
 
 
 def test_a_missing_topic_is_nothing_to_wait_for():
