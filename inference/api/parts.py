@@ -26,7 +26,7 @@ from inference.api.tickets import Tickets
 from inference.api.tokens import Verifier
 from inference.engines import read_spec
 from inference.persistence.objects import FrameStore
-from inference.persistence.pool import Database
+from inference.persistence.pool import Database, size_among
 from inference.registry.catalogue import Catalogue
 from inference.serving.follow import Follower
 
@@ -48,7 +48,7 @@ class Parts:
     stores: Stores  # whether they answer, for /readyz
     tickets: Tickets  # links to images for browsers
     classes: Callable[[], Sequence[str]]  # the champion's, in its model's order; Transient while none is loaded
-    reconciler: Reconciler | None = None  # where the ledger is followed
+    reconciler: Reconciler | None = None  # where the ledger is followed, in the first process
     catalogue: Catalogue = field(default_factory=Catalogue)  # what MLflow said last of all versions
     bodies: Bodies = field(default_factory=Bodies)  # bounds the memory of bodies being read
     recent: Recent[Any] = field(default_factory=lambda: Recent(2.0))  # how the pipeline is: many askers ask once
@@ -69,8 +69,13 @@ class Parts:
         self.database.close()
 
 
-def make_parts(settings: Settings) -> Parts:
+def make_parts(settings: Settings, *, number: int = 0, processes: int = 1) -> Parts:
     """All of them, for one process. Nothing is asked or loaded yet.
+
+    Args:
+        settings: as read at the start.
+        number: of this process among its siblings; the first one reconciles for all.
+        processes: of the service, which share its connections to Postgres.
 
     Raises:
         Misconfigured: a part cannot be made with these settings.
@@ -83,7 +88,7 @@ def make_parts(settings: Settings) -> Parts:
     return Parts(
         settings=settings,
         tokens=Verifier(settings.auth),
-        database=Database(settings),
+        database=Database(settings, size=size_among(processes)),
         frames=FrameStore(settings.s3),
         detector=Detector(api, FollowedModels(follower), metrics),
         ingest=Ingest(settings, metrics),
@@ -91,7 +96,7 @@ def make_parts(settings: Settings) -> Parts:
         stores=Stores(settings),
         tickets=Tickets(api),
         classes=lambda: _classes(follower),
-        reconciler=Reconciler(settings) if settings.serving.follows_ledger else None,
+        reconciler=Reconciler(settings) if settings.serving.follows_ledger and number == 0 else None,
         draining=draining,
     )
 

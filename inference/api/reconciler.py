@@ -1,4 +1,4 @@
-"""A thread of every API process that ends half-done promotions and puts aliases back, every 5 s.
+"""A thread of a service's first API process that ends half-done promotions and puts aliases back, every 5 s.
 
 every ~5 s ──► registry.promotion.reconcile, where no other process is at it ──► changes to the log
   └── Postgres or MLflow away: told once, tried again

@@ -73,7 +73,7 @@ def _serve(settings: Settings, place: Place, listener: socket.socket, lifeline: 
     from inference.api.app import create_app
     from inference.api.parts import make_parts
 
-    parts = make_parts(settings)
+    parts = make_parts(settings, number=place.number, processes=len(place.counts))
     config = uvicorn.Config(
         create_app(parts),
         http=Connection,

@@ -22,11 +22,18 @@ from contracts.settings import Settings
 from inference.persistence.database import Connection, prepare, translated
 
 SIZE: Final = 8
+_LEAST: Final = 2
+_OF_A_SERVICE: Final = 32  # of all its processes together: Postgres usually takes 100 from everybody
 WAIT_SECONDS: Final = 3.0  # for a connection; a request that waits longer is better told to come again
 STATEMENT_SECONDS: Final = 15
 
 # After an outage the pool tries anew with the next request: it must not sit out a long pause of its own.
 _RECONNECT_SECONDS: Final = 2.0
+
+
+def size_among(processes: int) -> int:
+    """The size of each pool of a service with so many processes."""
+    return min(SIZE, max(_LEAST, _OF_A_SERVICE // processes))
 
 
 class Database:

@@ -42,7 +42,7 @@ def replace() -> None:
     from inference.engines import fake_engine
 
     parts.Verifier = lambda _settings: Believer()
-    parts.Database = lambda _settings: NoDatabase()
+    parts.Database = lambda _settings, **_: NoDatabase()
     seconds = float(os.environ.get("SLOW_ENGINE", "0"))
     loading = float(os.environ.get("SLOW_LOAD", "0"))
 

@@ -31,7 +31,7 @@ def client() -> Iterator[TestClient]:
     """The application with the demo model, in this process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parts, "Verifier", lambda _settings: Believer())
-        patch.setattr(parts, "Database", lambda _settings: NoDatabase())
+        patch.setattr(parts, "Database", lambda _settings, **_: NoDatabase())
         settings = Settings(
             api=ApiSettings(model_folder=DEMO_MODEL, max_body_bytes=MAX_BODY, max_pixels=2_000_000, engine="openvino"),
             s3=S3Settings(secret_key="x"),
