@@ -40,6 +40,7 @@ RUNNING: Final = "RUNNING"
 HALTED: Final = frozenset({"PAUSED", "STOPPED"})  # by a person
 
 REBALANCE_PATIENCE_SECONDS: Final = 60.0
+_STORE: Final = "Kafka Connect"  # for clients, who learn no address
 _REBALANCE_PAUSE_SECONDS: Final = 0.5
 _LONGEST_WORDS: Final = 1000
 
@@ -217,7 +218,9 @@ class KafkaConnectAdmin:
                 self._sleep(_REBALANCE_PAUSE_SECONDS)
                 waited += _REBALANCE_PAUSE_SECONDS
             except (URLError, HTTPException, OSError) as error:
-                raise Transient(f"{doing}: Kafka Connect does not answer ({_reason(error)}); is it up?") from error
+                raise Transient(
+                    f"{doing}: Kafka Connect does not answer ({_reason(error)}); is it up?", store=_STORE
+                ) from error
             except ValueError as error:
                 raise Misconfigured(
                     f"{doing}: what answers is not Kafka Connect; check SIGHTLINE_CONNECT__URL"
@@ -276,16 +279,16 @@ def _reason(error: Exception) -> str:
 def _translated(answer: _AnsweredError, doing: str) -> PipelineError:
     words = answer.words or "no message"
     if answer.status == _CONFLICT:
-        return Transient(f"{doing}: Kafka Connect is still rebalancing: {words}")
+        return Transient(f"{doing}: Kafka Connect is still rebalancing: {words}", store=_STORE)
     if answer.status >= 500 or answer.status in _BUSY:
-        return Transient(f"{doing}: Kafka Connect answered {answer.status}: {words}")
+        return Transient(f"{doing}: Kafka Connect answered {answer.status}: {words}", store=_STORE)
     if answer.words is None:
         return Misconfigured(
             f"{doing}: what answers with {answer.status} is not Kafka Connect; check SIGHTLINE_CONNECT__URL"
         )
     if answer.status == _NOT_FOUND:
         return Rejected(f"{doing}: Kafka Connect does not know it: {words}", code="unknown_connector")
-    return Misconfigured(f"{doing}: Kafka Connect refused ({answer.status}): {words}")
+    return Misconfigured(f"{doing}: Kafka Connect refused ({answer.status}): {words}", store=_STORE)
 
 
 def _connector(name: str, entry: Mapping[str, Any]) -> Connector:

@@ -41,6 +41,7 @@ Config = dict[str, Any]
 
 ADMIN_TIMEOUT_SECONDS: Final = 15.0
 QUEUED_MEGABYTES: Final = 64
+_STORE: Final = "the broker"  # for clients, who learn no address
 _PATIENCE_SECONDS: Final = 15.0
 _MEBIBYTE: Final = 1024 * 1024
 
@@ -159,7 +160,9 @@ def read_between(consumer: Any, topic: str, first: int, end: int) -> Iterator[An
             if reached.offset > position:
                 last_news, position = time.monotonic(), reached.offset
             elif time.monotonic() - last_news > _PATIENCE_SECONDS:
-                raise Transient(f"reading {topic}: nothing came for {_PATIENCE_SECONDS:.0f} s; is the broker up?")
+                raise Transient(
+                    f"reading {topic}: nothing came for {_PATIENCE_SECONDS:.0f} s; is the broker up?", store=_STORE
+                )
             continue
         if message.error():
             raise translated(message.error(), f"reading {topic}")
@@ -308,9 +311,11 @@ def translated(error: KafkaException | KafkaError, doing: str) -> PipelineError:
             f"{doing}: the record is larger than {MAX_RECORD_BYTES} bytes, the broker's limit", code="too_large"
         )
     if code in _NO_TOPIC:
-        return Misconfigured(f"{doing}: the topic does not exist; `sightline up` creates the topics")
+        return Misconfigured(f"{doing}: the topic does not exist; `sightline up` creates the topics", store=_STORE)
     if cause.fatal():
-        return Transient(f"{doing}: the broker lost track of this producer ({cause.name()}): start it again")
+        return Transient(
+            f"{doing}: the broker lost track of this producer ({cause.name()}): start it again", store=_STORE
+        )
     if code in _AWAY or cause.retriable():
-        return Transient(f"{doing}: the broker is away or busy ({cause.name()})")
-    return Misconfigured(f"{doing}: the broker refused with {cause.name()}: {cause.str()}")
+        return Transient(f"{doing}: the broker is away or busy ({cause.name()})", store=_STORE)
+    return Misconfigured(f"{doing}: the broker refused with {cause.name()}: {cause.str()}", store=_STORE)

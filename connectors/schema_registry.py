@@ -30,6 +30,7 @@ from contracts.topics import CONTRACT_TOPICS, subject
 LEVEL: Final = "FULL_TRANSITIVE"
 TIMEOUT_SECONDS: Final = 10
 
+_STORE: Final = "the schema registry"  # for clients, who learn no address
 _CONFLICT: Final = 409
 _UNPROCESSABLE: Final = 422
 _NOT_FOUND: Final = 404
@@ -206,15 +207,17 @@ def _translated(doing: str, *, not_found: str = "") -> Iterator[None]:
     try:
         yield
     except httpx2.TransportError as error:
-        raise Transient(f"{doing}: the schema registry is away ({type(error).__name__})") from error
+        raise Transient(f"{doing}: the schema registry is away ({type(error).__name__})", store=_STORE) from error
     except SchemaRegistryError as error:
         status = error.http_status_code
         words = str(error.error_message)[:500]
         if status >= 500 or status in _BUSY:
-            raise Transient(f"{doing}: the schema registry answered {status}: {words}") from error
+            raise Transient(f"{doing}: the schema registry answered {status}: {words}", store=_STORE) from error
         # A proxy or a wrong path answers 404 too: only the registry's own codes say that it does not know something.
         if status == _NOT_FOUND and not_found and error.error_code in _UNKNOWN:
             raise Rejected(f"{doing}: the schema registry does not know it", code=not_found) from error
         if status in {_CONFLICT, _UNPROCESSABLE}:
             raise Rejected(f"{doing}: the schema registry refused: {words}", code="incompatible_schema") from error
-        raise Misconfigured(f"{doing}: the schema registry answered {status}: {words}. Check its URL") from error
+        raise Misconfigured(
+            f"{doing}: the schema registry answered {status}: {words}. Check its URL", store=_STORE
+        ) from error

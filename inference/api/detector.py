@@ -130,7 +130,7 @@ class Detector:
     def ended_with(self) -> PipelineError | None:
         """Why this process should end, when it should."""
         if self._busy_since is not None and time.monotonic() - self._busy_since > _HUNG_SECONDS:
-            return Transient(f"the engine has not answered for {_HUNG_SECONDS:g} s; starting again")
+            return Transient(f"the engine has not answered for {_HUNG_SECONDS:g} s; starting again", is_public=True)
         return self.failure or self._models.failure
 
     def tick(self) -> None:
@@ -369,7 +369,7 @@ class Detector:
         except Exception as worse:  # noqa: BLE001 - what a model's runtime raises has no common root
             self.failure = Transient(f"the engine {model.engine.name} fails on a plain image too ({worse})")
             _log.error("engine_failed", engine=model.engine.name, error=str(worse))
-            return Transient("the engine broke and starts again: try again")
+            return Transient("the engine broke and starts again: try again", is_public=True)
         _log.warning("image_unsupported", error=str(error))
         return Problem(415, "unsupported_image", "the model cannot run this image")
 

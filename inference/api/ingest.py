@@ -208,7 +208,10 @@ class Ingest:
         try:
             return await asyncio.shield(camera.opening)
         except Transient as error:
-            raise self._refused("broker_away", f"no session could be opened ({error}): nothing was sent") from error
+            _log.warning("session_not_opened", camera_id=camera_id, reason=str(error))
+            raise self._refused(
+                "broker_away", f"no session could be opened ({error.public}): nothing was sent"
+            ) from error
 
     def _forget_failed(self, camera_id: str, camera: _Camera, opening: asyncio.Task[Session]) -> None:
         """Whatever the reason, and whether somebody still waits or not: a failed opening would fail every later frame."""

@@ -104,7 +104,9 @@ def make_parts(settings: Settings, *, number: int = 0, processes: int = 1) -> Pa
 def _classes(follower: Follower) -> Sequence[str]:
     champion = follower.current
     if champion is None:
-        raise Transient("no champion is loaded yet, so its classes are not known: /readyz says when it is")
+        raise Transient(
+            "no champion is loaded yet, so its classes are not known: /readyz says when it is", is_public=True
+        )
     folder = champion.version.folder
     return () if folder is None else read_spec(folder).classes
 

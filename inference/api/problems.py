@@ -1,9 +1,9 @@
 """Every error as problem+json (RFC 9457). The edges only translate.
 
 Problem        404 409 413 415 401 403 …   raised by routes, says what to do
-Transient      503 + Retry-After
+Transient      503 + Retry-After, what is away by name; the log has the address and the reason
 Rejected       422, its code
-Misconfigured  500, its message names settings, never values
+Misconfigured  500, what does not fit by name; the log has what to mend
 anything else  500, nothing of it leaves the process; the log has it
 """
 
@@ -102,12 +102,14 @@ async def _of_problem(_request: Request, error: Problem) -> JSONResponse:
 async def _of_pipeline_error(_request: Request, error: PipelineError) -> JSONResponse:
     if isinstance(error, Transient):
         seconds = max(1, math.ceil(error.retry_after.total_seconds()))
-        return response(503, "unavailable", str(error), headers={"Retry-After": str(seconds)})
+        if not error.is_public:
+            _log.warning("request_unavailable", reason=str(error))
+        return response(503, "unavailable", error.public, headers={"Retry-After": str(seconds)})
     if isinstance(error, Rejected):
-        return response(error.http_status, error.code, str(error))
+        return response(error.http_status, error.code, error.public)
     code = "misconfigured" if isinstance(error, Misconfigured) else "failed"
     _log.error("request_failed", code=code, reason=str(error))
-    return response(500, code, str(error))
+    return response(500, code, error.public)
 
 
 async def _of_validation(_request: Request, error: RequestValidationError) -> JSONResponse:

@@ -112,7 +112,7 @@ def not_loaded(version: str, loaded: str) -> Problem:
 
 def not_yet() -> Transient:
     """503: started, but without a model."""
-    return Transient("the champion is not loaded yet: /readyz says when it is")
+    return Transient("the champion is not loaded yet: /readyz says when it is", is_public=True)
 
 
 class Followed(Protocol):

@@ -186,7 +186,8 @@ class _Keys:
     def _away(why: str) -> Transient:
         return Transient(
             f"Keycloak's keys cannot be fetched ({why}), so no token can be checked: `sightline status` says whether "
-            "it runs"
+            "it runs",
+            is_public=True,
         )
 
 

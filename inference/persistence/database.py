@@ -23,6 +23,8 @@ from contracts.settings import PostgresSettings, Settings
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
+_STORE: Final = "Postgres"  # for clients, who learn no address
+
 # SQLSTATE of what a person must fix, with what to do.
 _MISCONFIGURED: Final = {
     "28000": "the login is refused: set SIGHTLINE_POSTGRES__USER and __PASSWORD",
@@ -79,10 +81,10 @@ def _translate(error: psycopg.Error, settings: PostgresSettings) -> PipelineErro
     where = f"Postgres at {settings.host}:{settings.port}"
     advice = _MISCONFIGURED.get(error.sqlstate or _sqlstate_in(str(error)))
     if advice is not None:
-        return Misconfigured(f"{where}: {advice}")
+        return Misconfigured(f"{where}: {advice}", store=_STORE)
     if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
-        return Transient(f"{where} is away or busy ({_first_line(error)}): wait until it answers")
-    return Misconfigured(f"{where} refused a statement of ours, which is a defect: {_first_line(error)}")
+        return Transient(f"{where} is away or busy ({_first_line(error)}): wait until it answers", store=_STORE)
+    return Misconfigured(f"{where} refused a statement of ours, which is a defect: {_first_line(error)}", store=_STORE)
 
 
 def _sqlstate_in(message: str) -> str:

@@ -137,7 +137,9 @@ def intend(
     try:
         return _insert(connection, model, version, previous_version, "intended", approval)
     except psycopg.errors.UniqueViolation as error:
-        raise Transient(f"another promotion of {model} is under way: try again when it has ended") from error
+        raise Transient(
+            f"another promotion of {model} is under way: try again when it has ended", is_public=True
+        ) from error
 
 
 def write_done(
@@ -186,7 +188,8 @@ def _end(connection: Connection, promotion: Promotion, state: State) -> Promotio
     if row is None:
         raise Transient(
             f"promotion {promotion.id} of version {promotion.version} was settled by another process: "
-            "GET /v1/promotions says how"
+            "GET /v1/promotions says how",
+            is_public=True,
         )
     return _promotion(row)
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 CONNECTIONS: Final = 16  # requests at a time of one store; use no more threads than this
 
+_STORE: Final = "the object store"  # for clients, who learn no address
 _PIECE: Final = 256 * 1024
 _MISSING: Final = frozenset({"404", "NoSuchKey", "NotFound"})
 _BUSY: Final = frozenset({"SlowDown", "RequestTimeout", "ServiceUnavailable", "InternalError", "429"})
@@ -238,9 +239,9 @@ def translated(endpoint: str) -> Iterator[None]:
     except ClientError as error:
         raise _translate(error, endpoint) from error
     except (HTTPClientError, NoConnectionError, IncompleteReadError) as error:
-        raise Transient(f"the object store at {endpoint} is away ({type(error).__name__})") from error
+        raise Transient(f"the object store at {endpoint} is away ({type(error).__name__})", store=_STORE) from error
     except BotoCoreError as error:
-        raise Misconfigured(f"the object store at {endpoint} cannot be spoken to: {error}") from error
+        raise Misconfigured(f"the object store at {endpoint} cannot be spoken to: {error}", store=_STORE) from error
 
 
 def _translate(error: ClientError, endpoint: str) -> PipelineError:
@@ -249,18 +250,22 @@ def _translate(error: ClientError, endpoint: str) -> PipelineError:
     if code == "NoSuchBucket":
         return _no_bucket(endpoint)
     if status >= 500 or code in _BUSY:
-        return Transient(f"the object store at {endpoint} answered {status} {code}")
+        return Transient(f"the object store at {endpoint} answered {status} {code}", store=_STORE)
     if status in {401, 403} or code in _STRANGE:
         return Misconfigured(
-            f"the object store at {endpoint} refuses the login ({code}): set SIGHTLINE_S3__ACCESS_KEY and __SECRET_KEY"
+            f"the object store at {endpoint} refuses the login ({code}): set SIGHTLINE_S3__ACCESS_KEY and __SECRET_KEY",
+            store=_STORE,
         )
-    return Misconfigured(f"the object store at {endpoint} answered {status} {code}: check SIGHTLINE_S3__ENDPOINT_URL")
+    return Misconfigured(
+        f"the object store at {endpoint} answered {status} {code}: check SIGHTLINE_S3__ENDPOINT_URL", store=_STORE
+    )
 
 
 def _no_bucket(endpoint: str) -> Misconfigured:
     return Misconfigured(
         f"the object store at {endpoint} has no such bucket: `sightline up` creates it, or set "
-        "SIGHTLINE_S3__FRAMES_BUCKET"
+        "SIGHTLINE_S3__FRAMES_BUCKET",
+        store=_STORE,
     )
 
 

@@ -61,7 +61,7 @@ class Catalogue:
             Transient: MLflow is away, or was within the last 2 s.
         """
         if not self._asking.acquire(timeout=_WAIT_SECONDS):
-            raise Transient("MLflow does not answer in time: try again")
+            raise Transient("MLflow does not answer in time: try again", is_public=True)
         try:
             said = self._kept()
             if said is None:
@@ -71,7 +71,7 @@ class Catalogue:
         finally:
             self._asking.release()
         if isinstance(said, Transient):
-            raise Transient(str(said))
+            raise Transient(str(said), store=said.store)
         return said
 
     def forget(self) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 # Left to itself, MLflow asks 7 times for up to 2 minutes each: an outage at the start would look like a hang.
+_STORE: Final = "MLflow"  # for clients, who learn no address
 _REQUEST_SECONDS: Final = 10
 _RETRIES: Final = 1
 
@@ -97,17 +98,21 @@ def translated(doing: str) -> Iterator[None]:
             raise NotFound(f"{doing}: MLflow has no such thing") from error
         if error.error_code in _LOGIN:
             raise Misconfigured(
-                f"{doing}: MLflow refused ({error.error_code}): {_short(error)}. {_LOGIN_ADVICE}"
+                f"{doing}: MLflow refused ({error.error_code}): {_short(error)}. {_LOGIN_ADVICE}", store=_STORE
             ) from error
         if error.error_code in _REFUSED:
-            raise Misconfigured(f"{doing}: MLflow refused ({error.error_code}): {_short(error)}") from error
-        raise Transient(f"{doing}: MLflow is away or failed: {_short(error)}") from error
+            raise Misconfigured(
+                f"{doing}: MLflow refused ({error.error_code}): {_short(error)}", store=_STORE
+            ) from error
+        raise Transient(f"{doing}: MLflow is away or failed: {_short(error)}", store=_STORE) from error
     except requests.HTTPError as error:
         if error.response is not None and error.response.status_code in {401, 403}:
-            raise Misconfigured(f"{doing}: MLflow refused ({error.response.status_code}). {_LOGIN_ADVICE}") from error
-        raise Transient(f"{doing}: MLflow or its store is away ({type(error).__name__})") from error
+            raise Misconfigured(
+                f"{doing}: MLflow refused ({error.response.status_code}). {_LOGIN_ADVICE}", store=_STORE
+            ) from error
+        raise Transient(f"{doing}: MLflow or its store is away ({type(error).__name__})", store=_STORE) from error
     except (requests.RequestException, OSError) as error:
-        raise Transient(f"{doing}: MLflow or its store is away ({type(error).__name__})") from error
+        raise Transient(f"{doing}: MLflow or its store is away ({type(error).__name__})", store=_STORE) from error
 
 
 def version_of_alias(client: MlflowClient, name: str, alias: str) -> str | None:

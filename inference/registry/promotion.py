@@ -212,9 +212,10 @@ def _promote(
             done = settling.carry_out(connection, client, row)
     except Transient as error:
         raise Transient(
-            f"promotion {row.id} of version {version} is half-done: {error}. It is finished or taken back when MLflow "
+            f"promotion {row.id} of version {version} is half-done: {error.public}. It is finished or taken back when MLflow "
             "and Postgres answer again; GET /v1/promotions says which",
             retry_after=timedelta(seconds=10),
+            is_public=True,
         ) from error
     _log.info(
         "champion_promoted", promotion=done.id, model_name=name, model_version=version, previous_version=previous,

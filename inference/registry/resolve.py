@@ -50,7 +50,8 @@ def resolve(settings: Settings, alias: str) -> ModelVersion:
         version = _from_mlflow(client, settings, _number_of(client, name, alias), cache)
     except NotFound as error:
         raise Transient(
-            f"no version of {name} has the alias {alias} yet; `sightline up` gives it to the demo model"
+            f"no version of {name} has the alias {alias} yet; `sightline up` gives it to the demo model",
+            is_public=True,
         ) from error
     except Transient as error:
         return _last_one(cache, alias, error)

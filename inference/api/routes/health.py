@@ -51,7 +51,7 @@ async def healthz(request: Request) -> Response:
     """200 while this process can work."""
     parts: Parts = request.app.state.parts
     failure = parts.detector.ended_with()
-    body = Health(status="ok") if failure is None else Health(status="failing", reason=str(failure))
+    body = Health(status="ok") if failure is None else Health(status="failing", reason=failure.public)
     return _json(body, is_well=failure is None)
 
 

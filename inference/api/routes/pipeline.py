@@ -13,6 +13,7 @@ from connectors.connect_admin import KafkaConnectAdmin
 from connectors.sink_states import all_run, connector_rows
 from connectors.topic_figures import topic_figures
 from contracts.errors import PipelineError
+from contracts.logs import get_logger
 from inference.api.answers.pipeline import (
     AuditAnswer,
     ConnectorAnswer,
@@ -39,6 +40,8 @@ _USUAL: Final[dict[Step, timedelta]] = {"minute": timedelta(hours=1), "hour": ti
 _LONGEST_AUDIT: Final = timedelta(hours=2)
 _USUAL_AUDIT: Final = timedelta(minutes=15)
 
+_log = get_logger(__name__)
+
 _T = TypeVar("_T")
 
 
@@ -56,7 +59,8 @@ def _look(parts: Parts) -> PipelineAnswer:
         try:
             return ask()
         except PipelineError as error:
-            away.append(str(error))
+            _log.warning("neighbour_not_asked", reason=str(error))
+            away.append(error.public)
             return None
 
     def sessions() -> tuple[OpenSession, ...]:
