@@ -166,6 +166,9 @@ class ApiSettings(_Section):
     read_seconds: Annotated[float, Field(gt=0)] = 10.0  # the longest a client may take to send a request: then 408
     request_seconds: Annotated[float, Field(gt=0)] = 10.0  # the longest a request may wait for its answer: then 503
     drain_seconds: Annotated[float, Field(gt=0)] = 8.0  # after SIGTERM
+    cameras_per_account: Annotated[int, Field(ge=1)] = (
+        128  # sessions of one account at a time, per process (256 of all)
+    )
     ticket_seconds: Annotated[int, Field(ge=1)] = 60
     ticket_key: SecretStr = SecretStr("")  # signs image tickets; empty: one per process start
 
@@ -190,6 +193,8 @@ class AuthSettings(_Section):
     keys_seconds: Annotated[int, Field(ge=1)] = 300  # then they are fetched anew
     keys_grace_seconds: Annotated[int, Field(ge=0)] = 300  # and count for so long beyond it while Keycloak is away
     cooldown_seconds: Annotated[int, Field(ge=1)] = 30  # the least time between two fetches for an unknown key
+    # As which cameras an account sends whose token lacks the claim `cameras`: any, or none.
+    cameras_without_claim: Literal["all", "none"] = "all"
     browser_client: str = "sightline-docs"  # the public client of the API's own pages (PKCE)
 
 

@@ -14,6 +14,9 @@ class Identity:
     name: str  # preferred_username, for people to read
     roles: frozenset[str]
     client: str  # azp: the client that the token was issued to
+    cameras: tuple[str, ...] | None = (
+        None  # whose frames it may send, * stands for anything; None: the token says nothing
+    )
 
 
 class TokenVerifier(Protocol):

@@ -84,6 +84,7 @@ class _Camera:
     """One camera's session, or the opening of it."""
 
     stop: threading.Event  # ends the wait for the opening
+    account: str  # who sent its first frame
     opening: asyncio.Task[Session] | None = None
     used_at: float = field(default_factory=time.monotonic)
     in_use: int = 0
@@ -127,8 +128,8 @@ class Ingest:
         self._loop = asyncio.get_running_loop()
         self._tending = self._loop.create_task(self._tend())
 
-    async def take(self, camera_id: str, image: CapturedImage) -> Taken:
-        """Sends a frame and waits until the broker has it.
+    async def take(self, camera_id: str, image: CapturedImage, *, account: str = "") -> Taken:
+        """Sends a frame and waits until the broker has it. `account` is who sends it: the token's subject.
 
         Raises:
             Problem: 503 queue_full, broker_away, unconfirmed or too_many_cameras.
@@ -137,7 +138,7 @@ class Ingest:
         size = len(image.image)
         if self._in_flight + size > _IN_FLIGHT_BYTES:
             raise self._refused("queue_full", "too many frames wait for the broker: try again")
-        camera = self._camera(camera_id)
+        camera = self._camera(camera_id, account)
         self._in_flight += size
         camera.in_use += 1
         try:
@@ -231,14 +232,19 @@ class Ingest:
             giving_up.cancel()
 
     # -- cameras -----------------------------------------------------------------------------------------------------
-    def _camera(self, camera_id: str) -> _Camera:
+    def _camera(self, camera_id: str, account: str) -> _Camera:
         if self._is_closing:
             raise self._refused("draining", "this process ends: try again")
         camera = self._cameras.get(camera_id)
         if camera is None:
             if len(self._cameras) >= MOST_CAMERAS:
                 raise self._refused("too_many_cameras", f"{MOST_CAMERAS} cameras send already: try again later")
-            camera = _Camera(stop=threading.Event())
+            most = self._settings.api.cameras_per_account  # so that one account's made-up names lock nobody else out
+            if sum(other.account == account for other in self._cameras.values()) >= most:
+                raise self._refused(
+                    "too_many_cameras", f"this account sends as {most} cameras already: try again later"
+                )
+            camera = _Camera(stop=threading.Event(), account=account)
             self._cameras[camera_id] = camera
             self._metrics.sessions.set(len(self._cameras))
         return camera

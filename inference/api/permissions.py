@@ -1,8 +1,10 @@
 """The one table: which role a route asks for. A route outside it keeps the service from starting.
 
-    viewer     reads                    operator   asks for detections       camera    sends frames
+    viewer     reads                    operator   asks for detections       camera    sends frames*
     reviewer   labels                   scientist  hands over challengers    approver  promotes, rolls back
     admin      dead letters
+
+* as the cameras of the token's claim `cameras`: see routes/frames.py
 
 Roles are realm roles in the access token. One does not imply another: Keycloak's composite roles do that.
 """

@@ -35,6 +35,7 @@ from inference.api.problems import Problem
 ALGORITHM: Final = "RS256"  # Keycloak's default; named here and never taken from the token
 _REQUIRED: Final = ("exp", "iat", "iss", "aud", "sub", "azp")
 _ACCESS_TOKEN: Final = "Bearer"  # noqa: S105 - the claim `typ` of Keycloak's access tokens; ID, Refresh, Offline are others
+CAMERAS_CLAIM: Final = "cameras"  # of accounts with the role camera: the ids that they may send as
 _FETCH_SECONDS: Final = 2.0
 _PATIENCE_SECONDS: Final = 5.0  # between two tries while none succeeds
 _MOST_REMEMBERED: Final = 4096
@@ -223,7 +224,16 @@ def _identity(claims: Mapping[str, Any]) -> Identity:
         name=str(claims.get("preferred_username") or claims["sub"]),
         roles=frozenset(role for role in roles if isinstance(role, str)) if isinstance(roles, list) else frozenset(),
         client=str(claims["azp"]),
+        cameras=_cameras(claims.get(CAMERAS_CLAIM)),
     )
+
+
+def _cameras(claim: object) -> tuple[str, ...] | None:
+    """One id or a list of them. What cannot be understood allows nothing: it was meant to restrict."""
+    if claim is None:
+        return None
+    named = claim if isinstance(claim, list) else [claim]
+    return tuple(name for name in named if isinstance(name, str))
 
 
 def refused(code: str, detail: str) -> Problem:

@@ -8,18 +8,24 @@ import time
 from collections.abc import Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
 
 from connectors.cameras.images import RejectedImage, captured_image
 from connectors.cameras.summary import Snapshot
 from contracts.errors import Misconfigured, Transient
 from contracts.settings import ApiSettings, Settings
 from inference.api import ingest as module
+from inference.api import problems
+from inference.api.identity import Identity
 from inference.api.ingest import Ingest
 from inference.api.metrics import Metrics
 from inference.api.problems import Problem
-from inference.api.routes.frames import _check_times
+from inference.api.routes import frames
+from inference.api.routes.frames import _check_camera, _check_times
 from tests.support.images import jpeg
 
 
@@ -286,6 +292,57 @@ def test_there_is_a_limit_to_the_cameras_of_a_process(monkeypatch: pytest.Monkey
         return refused.value.code
 
     assert told(story, Broker()) == "too_many_cameras"
+
+
+def test_one_account_cannot_take_the_places_of_all_others():
+    async def story(ingest: Ingest):
+        for name in ("made-up-1", "made-up-2"):
+            await ingest.take(name, an_image(), account="greedy")
+        with pytest.raises(Problem) as refused:
+            await ingest.take("made-up-3", an_image(), account="greedy")
+        await ingest.take("made-up-1", an_image(), account="greedy")
+        await ingest.take("line-1", an_image(), account="honest")
+        return refused.value.status, refused.value.code
+
+    assert told(story, Broker(), cameras_per_account=2) == (503, "too_many_cameras")
+
+
+def a_sender(cameras: tuple[str, ...] | None) -> Identity:
+    return Identity(subject="s", name="line 3", roles=frozenset({"camera"}), client="sightline-cam", cameras=cameras)
+
+
+@pytest.mark.parametrize(
+    ("cameras", "without_claim", "is_allowed"),
+    [
+        (("line-3.top",), "all", True),
+        (("gate", "line-3.*"), "all", True),
+        (("line-4.*",), "all", False),
+        (("line-3",), "all", False),
+        ((), "all", False),
+        (None, "all", True),
+        (None, "none", False),
+        (("*",), "none", True),
+    ],
+)
+def test_an_account_sends_as_its_own_cameras_only(cameras, without_claim, is_allowed: bool):
+    if is_allowed:
+        _check_camera(a_sender(cameras), "line-3.top", without_claim=without_claim)
+        return
+    with pytest.raises(Problem) as refused:
+        _check_camera(a_sender(cameras), "line-3.top", without_claim=without_claim)
+    assert (refused.value.status, refused.value.code) == (403, "camera_not_allowed")
+
+
+def test_a_camera_that_is_not_the_accounts_is_refused_by_the_route_before_anything_is_taken():
+    app = FastAPI()
+    app.include_router(frames.router)
+    problems.install(app)
+    tokens = SimpleNamespace(remembered=lambda _token: a_sender(("line-4.*",)))
+    app.state.parts = SimpleNamespace(settings=Settings(), tokens=tokens, ingest=None)
+    answer = TestClient(app).post(
+        "/v1/frames?camera_id=line-3.top", content=jpeg(), headers={"Authorization": "Bearer t"}
+    )
+    assert (answer.status_code, answer.json()["code"]) == (403, "camera_not_allowed")
 
 
 def test_what_a_camera_would_refuse_is_noted_in_its_session():

@@ -56,6 +56,21 @@ def test_a_good_token_tells_who_asks(realm: Realm) -> None:
     assert identity.name == "somebody"
     assert identity.roles == {"viewer", "reviewer"}
     assert identity.client == "sightline-dashboard"
+    assert identity.cameras is None
+
+
+@pytest.mark.parametrize(
+    ("claim", "cameras"),
+    [
+        (["line-3.*", "gate"], ("line-3.*", "gate")),
+        ("gate", ("gate",)),
+        ([], ()),
+        ([7, "gate"], ("gate",)),
+        ({"not": "understood"}, ()),
+    ],
+)
+def test_a_token_tells_as_which_cameras_its_bearer_sends(realm: Realm, claim: object, cameras: tuple[str, ...]) -> None:
+    assert a_verifier(realm).verify(realm.token(roles=["camera"], cameras=claim)).cameras == cameras
 
 
 def test_every_kind_of_forgery_is_in_the_list(realm: Realm) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Final
+from fnmatch import fnmatchcase
+from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Query, Request
 from pydantic import AwareDatetime, BaseModel, Field
@@ -12,7 +13,8 @@ from connectors.cameras.images import RejectedImage, captured_image
 from contracts.identifiers import CAMERA_ID
 from contracts.topics import MAX_IMAGE_BYTES
 from contracts.validity import CLOCK_SKEW
-from inference.api.guard import GuardedRoute
+from inference.api.guard import GuardedRoute, bearer_of
+from inference.api.identity import Identity
 from inference.api.images import check_media_type, image_of, read_body
 from inference.api.openapi import IMAGE_BODY, problems
 from inference.api.parts import Parts
@@ -59,9 +61,11 @@ async def send_frame(
 
     202 once the broker has acknowledged the frame: from then on it is not lost. 503 `broker_away`: nothing was sent,
     send it again. 503 `unconfirmed`: the broker was silent for too long; the frame may still arrive, and sent again it
-    becomes a second frame with an id of its own.
+    becomes a second frame with an id of its own. 403 `camera_not_allowed`: the account sends as other cameras.
     """
     parts: Parts = request.app.state.parts
+    bearer = bearer_of(request)
+    _check_camera(bearer, camera_id, without_claim=parts.settings.auth.cameras_without_claim)
     media_type = check_media_type(request)
     _check_times(captured_at, source_time, retention=parts.settings.retention.period)
     body = await read_body(request, parts.bodies, limit=MAX_IMAGE_BYTES + _FORM_BYTES)
@@ -71,8 +75,20 @@ async def send_frame(
     if isinstance(image, RejectedImage):
         parts.ingest.reject(camera_id, image)
         raise Problem(_STATUS.get(image.code, 422), image.code, image.reason)
-    taken = await parts.ingest.take(camera_id, image)
+    taken = await parts.ingest.take(camera_id, image, account=bearer.subject)
     return TakenFrame(frame_id=taken.frame_id, session_id=taken.session_id, sequence=taken.sequence)
+
+
+def _check_camera(bearer: Identity, camera_id: str, *, without_claim: Literal["all", "none"]) -> None:
+    """Refuses a camera that the account is not for: with the role alone, any sender could speak for any camera."""
+    allowed = bearer.cameras if bearer.cameras is not None else (("*",) if without_claim == "all" else ())
+    if not any(fnmatchcase(camera_id, pattern) for pattern in allowed):
+        raise Problem(
+            403,
+            "camera_not_allowed",
+            f"{bearer.name} may not send as camera {camera_id}: an administrator adds it to the claim `cameras` of the "
+            "account in Keycloak",
+        )
 
 
 def _check_times(captured_at: datetime | None, source_time: datetime | None, *, retention: timedelta) -> None:
