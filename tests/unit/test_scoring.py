@@ -12,8 +12,8 @@ from inference.domain.detections import Detections
 from inference.domain.letterbox import Image
 from inference.engines.fake_engine import FakeEngine
 from inference.registry.model_version import ModelVersion
+from inference.serving.scoring import predictions, score
 from inference.serving.served_models import ServedModel
-from inference.stream.scoring import predictions, score
 from tests.support.records import a_frame_record, now_ms
 
 SEEN = Detections(
