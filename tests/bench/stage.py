@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -97,19 +98,36 @@ def raw_loop_rate(model: Path, images: Path, frames: int) -> float:
     return float(ran.stdout)
 
 
+def backfill_rate(settings: Settings, **stream: object) -> float:
+    """Frames a second of a batch job that scores every stored frame, on the measured core, by its own result."""
+    with tempfile.TemporaryDirectory() as folder:
+        result = Path(folder) / "result.json"
+        command = [sys.executable, "-m", "inference.batch", "score", "--since", "2000-01-01", "--until", "2100-01-01"]
+        command += ["--only", "all", "--explicit", "--run-id", f"bench-{uuid.uuid4()}", "--result", str(result)]
+        subprocess.run(
+            command,
+            env=_environment(settings, **stream),
+            cwd=ROOT,
+            check=True,
+            stderr=subprocess.DEVNULL,
+            preexec_fn=lambda: os.sched_setaffinity(0, MEASURED),
+        )
+        return float(json.loads(result.read_text())["frames_per_second"])
+
+
+def _environment(settings: Settings, **stream: object) -> dict[str, str]:
+    """A process's of its own: the bench stack, and these of the stream's settings."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("SIGHTLINE_")}
+    kept |= {"SIGHTLINE_STACK__HOME": str(settings.stack.home), "SIGHTLINE_LOG__LEVEL": "WARNING"}
+    return kept | {f"SIGHTLINE_STREAM__{name.upper()}": str(value) for name, value in stream.items()}
+
+
 class Worker:
     """A stream worker of its own consumer group, reading the topic from its start, on the measured core."""
 
     def __init__(self, settings: Settings, module: str = "inference.stream", **stream: object) -> None:
         self.port = _free_port()
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("SIGHTLINE_")}
-        environment |= {
-            "SIGHTLINE_STACK__HOME": str(settings.stack.home),
-            "SIGHTLINE_STREAM__GROUP": f"bench-{uuid.uuid4()}",
-            "SIGHTLINE_STREAM__METRICS_PORT": str(self.port),
-            "SIGHTLINE_LOG__LEVEL": "WARNING",
-        }
-        environment |= {f"SIGHTLINE_STREAM__{name.upper()}": str(value) for name, value in stream.items()}
+        environment = _environment(settings, group=f"bench-{uuid.uuid4()}", metrics_port=self.port, **stream)
         self._process = subprocess.Popen(
             [sys.executable, "-m", module],
             env=environment,

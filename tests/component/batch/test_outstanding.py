@@ -60,7 +60,9 @@ def chosen(settings: Settings, selection: Selection) -> list[str]:
         assert connection.execute(*planning.remaining(selection)).fetchall() == [(len(found),)]
         for size in (1, 2, 100):
             shards = connection.execute(*planning.shards(selection, frames=size)).fetchall()
-            assert [count for _, _, count in shards] == [len(found[at : at + size]) for at in range(0, len(found), size)]
+            assert [count for _, _, count in shards] == [
+                len(found[at : at + size]) for at in range(0, len(found), size)
+            ]
             planned = []
             for first, last, count in shards:
                 part = [one.frame_id for one in frames_of(settings, replace(selection, first=first, last=last))]
@@ -99,7 +101,9 @@ def test_a_champion_that_came_back_counts_again(database: Settings, connection: 
     assert chosen(database, a_selection()) == [old]
 
 
-@pytest.mark.parametrize("changes", [{"role": "batch", "run_id": "earlier"}, {"role": "challenger"}, {"status": "undecodable"}])
+@pytest.mark.parametrize(
+    "changes", [{"role": "batch", "run_id": "earlier"}, {"role": "challenger"}, {"status": "undecodable"}]
+)
 def test_it_does_not_count_who_wrote_it_nor_what_was_seen(
     database: Settings, connection: Any, frame: Any, promote: Any, changes: dict[str, Any]
 ) -> None:
@@ -140,9 +144,7 @@ def test_frames_that_are_young_or_that_the_stream_has_yet_to_read_are_left_to_it
 
 
 def test_the_range_holds_its_beginning_and_not_its_end(database: Settings, frame: Any) -> None:
-    before, first, last, after = (
-        frame(captured_at=AT + timedelta(milliseconds=shift)) for shift in (-1, 0, 999, 1000)
-    )
+    before, first, last, after = (frame(captured_at=AT + timedelta(milliseconds=shift)) for shift in (-1, 0, 999, 1000))
     assert chosen(database, a_selection(since=AT, until=AT + timedelta(seconds=1))) == [first, last]
     assert chosen(database, a_selection()) == [before, first, last, after]
     assert chosen(database, a_selection(since=AT, until=AT)) == []
