@@ -11,7 +11,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -21,8 +20,10 @@ from typing import Final
 
 import httpx
 import numpy as np
+import psycopg
 import simplejpeg
 
+from connectors.cameras.boards import encode_jpeg, simulate_board
 from contracts.settings import Settings
 from sightline.stack.home import Home
 from sightline.stack.ports import is_held
@@ -64,6 +65,27 @@ def send_folder(settings: Settings, folder: Path, *, count: int, cameras: int = 
         )
 
 
+def boards(folder: Path) -> Path:
+    """A folder of twenty boards of 640 px."""
+    images = folder / "images"
+    images.mkdir()
+    for index in range(20):
+        (images / f"{index:02}.jpg").write_bytes(encode_jpeg(simulate_board(seed=77, index=index, size=640)))
+    return images
+
+
+def count_objects(settings: Settings, bucket: str) -> int:
+    """Counted in the store's own folder: listing over S3 would cost what is measured."""
+    return sum(len(files) for _, _, files in os.walk(settings.stack.home / "data" / "s3" / bucket))
+
+
+def count_rows(settings: Settings, table: str) -> int:
+    with psycopg.connect(settings.postgres.conninfo) as connection:
+        row = connection.execute(f"SELECT count(*) FROM {table}").fetchone()  # type: ignore[arg-type]
+    assert row is not None
+    return int(row[0])
+
+
 def model_at(side: int, folder: Path) -> Path:
     """The demo model, told to see its input at `side` pixels."""
     shutil.copytree(DEMO_MODEL, folder)
@@ -98,24 +120,7 @@ def raw_loop_rate(model: Path, images: Path, frames: int) -> float:
     return float(ran.stdout)
 
 
-def backfill_rate(settings: Settings, **stream: object) -> float:
-    """Frames a second of a batch job that scores every stored frame, on the measured core, by its own result."""
-    with tempfile.TemporaryDirectory() as folder:
-        result = Path(folder) / "result.json"
-        command = [sys.executable, "-m", "inference.batch", "score", "--since", "2000-01-01", "--until", "2100-01-01"]
-        command += ["--only", "all", "--explicit", "--run-id", f"bench-{uuid.uuid4()}", "--result", str(result)]
-        subprocess.run(
-            command,
-            env=_environment(settings, **stream),
-            cwd=ROOT,
-            check=True,
-            stderr=subprocess.DEVNULL,
-            preexec_fn=lambda: os.sched_setaffinity(0, MEASURED),
-        )
-        return float(json.loads(result.read_text())["frames_per_second"])
-
-
-def _environment(settings: Settings, **stream: object) -> dict[str, str]:
+def environment(settings: Settings, **stream: object) -> dict[str, str]:
     """A process's of its own: the bench stack, and these of the stream's settings."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("SIGHTLINE_")}
     kept |= {"SIGHTLINE_STACK__HOME": str(settings.stack.home), "SIGHTLINE_LOG__LEVEL": "WARNING"}
@@ -127,10 +132,10 @@ class Worker:
 
     def __init__(self, settings: Settings, module: str = "inference.stream", **stream: object) -> None:
         self.port = _free_port()
-        environment = _environment(settings, group=f"bench-{uuid.uuid4()}", metrics_port=self.port, **stream)
+        variables = environment(settings, group=f"bench-{uuid.uuid4()}", metrics_port=self.port, **stream)
         self._process = subprocess.Popen(
             [sys.executable, "-m", module],
-            env=environment,
+            env=variables,
             cwd=ROOT,
             preexec_fn=lambda: os.sched_setaffinity(0, MEASURED),
         )

@@ -36,9 +36,9 @@ def test_a_record_that_the_broker_never_took_ends_the_job_for_another_try() -> N
     producer = FakeProducer()
     producer.error = KafkaError(KafkaError._MSG_TIMED_OUT)
     sender = Sender(producer, a_codec())
+    sent = some_predictions(2)
     with pytest.raises(Transient, match="writing to predictions"):
-        sender.send(some_predictions(2))
-        sender.settle()
+        sender.send(sent)  # the fake confirms in poll, which sending ends with
     assert sender.acknowledged == 0
 
 

@@ -84,7 +84,7 @@ def test_reads_run_beside_each_other() -> None:
         return b""
 
     with a_prefetch(read) as prefetch:
-        assert len(list(prefetch.batches(frames(8), size=8))[0]) == 8
+        assert len(next(iter(prefetch.batches(frames(8), size=8)))) == 8
 
 
 def test_pixels_that_have_no_room_together_come_in_smaller_batches() -> None:
