@@ -74,6 +74,19 @@ def topic_figures(settings: Settings) -> TopicFigures:
     )
 
 
+def committed_offsets(settings: Settings, group: str, topic: str) -> dict[int, int]:
+    """The next offset that the group reads, by partition; a partition without one was never finished in.
+
+    Raises:
+        Transient: the broker is away.
+    """
+    try:
+        committed = _committed(make_admin(settings), group)
+    except KafkaException as error:
+        raise translated(error, f"asking the broker how far {group} is") from error
+    return {partition: offset for (name, partition), offset in committed.items() if name == topic}
+
+
 def _offsets(admin: Any, wanted: Mapping[TopicPartition, Any]) -> dict[tuple[str, int], int]:
     asked = admin.list_offsets(dict(wanted), request_timeout=_TIMEOUT_SECONDS)
     return {(partition.topic, partition.partition): future.result().offset for partition, future in asked.items()}

@@ -5,5 +5,6 @@
 model_spec    how one model wants its input and what it answers
 microbatch    when a batch is full or old enough
 batching      which size of a batch is worth its wait
+scored        which frames are scored, and which a batch run has to do
 agreement     how far two models agree on the same frames
 """

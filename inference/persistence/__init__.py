@@ -5,6 +5,7 @@ objects    the frames bucket                    pool       a few connections for
 frames     what the tables say about frames     cameras, sessions, statistics: about their senders and rates
 reviews    what people said, append-only        review_queue: who looks at which frame
 labels     what was said, as data sets          heartbeats which processes serve which model
+outstanding the frames that a batch run has to do
 agreement  how far two versions agreed, out of their stored predictions
 audit      is every acknowledged frame accounted for?
 trace      one frame's whole life

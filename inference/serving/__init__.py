@@ -1,4 +1,4 @@
-"""What every process that serves a model does alike: the stream worker, its shadow, the API.
+"""What every process that serves a model does alike: the stream worker, its shadow, the API, and batch jobs in part.
 
     ledger (Postgres) ─► who is champion ─► registry: files here ─► engine, warmed up ─► golden frames agree
                                                                        └─► swapped in between two batches, old one drained
@@ -11,6 +11,7 @@ loading        a version to a model that is ready: files, engine, golden frames,
 golden         does the engine see in the golden images what the export saw?
 sweep          how long the engine takes for 1, 2, 4, 8 images at once
 served_models  the models that are loaded, and who is using which
+scoring        a batch of images to predictions
 pulse          this process's heartbeat row
 metrics        the same as Prometheus reads it
 """

@@ -7,7 +7,6 @@ worker       polls, bounds what is in flight, rebalances, commits
 in_flight    what was read and is not yet finished; the offset up to which everything is
 intake       bytes to records to pixels, bad ones to the dead letters
 ready        decoded frames waiting for their batch
-scoring      a batch to predictions
 outbox       predictions and dead letters to their topics, confirmed
-(serving)    which model serves: inference.serving, swapped between two batches
+(serving)    which model serves, swapped between two batches; a batch to predictions: inference.serving
 """

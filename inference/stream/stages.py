@@ -20,6 +20,7 @@ from contracts.logs import get_logger
 from contracts.records import Record
 from inference.domain.decode import Status
 from inference.domain.letterbox import Image
+from inference.serving.scoring import predictions, score
 from inference.serving.served_models import NotLoaded, Role, ServedModels
 from inference.serving.threads import have_ended
 from inference.stream.in_flight import FrameInFlight
@@ -28,7 +29,6 @@ from inference.stream.metrics import Metrics
 from inference.stream.outbox import Outbox, Stopping
 from inference.stream.ready import ReadyFrames
 from inference.stream.report import Report
-from inference.stream.scoring import predictions, score
 
 _RETRY_SECONDS: Final = 1.0
 

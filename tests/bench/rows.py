@@ -17,16 +17,20 @@ from connectors.cameras.boards import encode_jpeg, simulate_board
 from connectors.connect_admin import KafkaConnectAdmin
 from connectors.reconcile import desired
 from contracts.settings import Settings
+from contracts.topics import SINKS
 from inference.stream.ready import MAX_PIXEL_BYTES
 from sightline.stack.home import Home
 from sightline.stack.supervision import Supervisor
-from tests.bench import serving
+from tests.bench import backfill, serving
 from tests.bench.harness import ROOT, Row, paired
 from tests.bench.stage import (
     MEASURED,
     THE_REST,
     Worker,
     bench_stack,
+    boards,
+    count_objects,
+    count_rows,
     model_at,
     noisy_jpeg,
     raw_loop_rate,
@@ -34,8 +38,6 @@ from tests.bench.stage import (
     stop_connectors,
 )
 from tests.support.stack import sightline
-
-SINKS = ("frames_to_s3", "frames_to_postgres", "predictions_to_postgres", "sessions_to_postgres")
 
 
 def stream_against_raw(folder: Path, *, frames: int = 220, rounds: int = 5) -> Iterator[Row]:
@@ -46,11 +48,7 @@ def stream_against_raw(folder: Path, *, frames: int = 220, rounds: int = 5) -> I
     """
     ahead = MAX_PIXEL_BYTES // (640 * 640 * 3) + 1
     topic = (2 * ahead + frames) // 6 * 6
-    model = model_at(640, folder / "model")
-    images = folder / "images"
-    images.mkdir()
-    for index in range(20):
-        (images / f"{index:02}.jpg").write_bytes(encode_jpeg(simulate_board(seed=77, index=index, size=640)))
+    model, images = model_at(640, folder / "model"), boards(folder)
     with bench_stack() as settings:
         stop_connectors(settings, *SINKS)
         send_folder(settings, images, count=topic, cameras=6)
@@ -109,7 +107,7 @@ def s3_sink_against_puts(folder: Path, *, frames: int = 3_000, rounds: int = 5) 
             name, bucket = f"bench_s3_{number}", f"bench-{number}"
             s3.create_bucket(Bucket=bucket)
             admin.put_config(name, {**config, "name": name, "s3.bucket": bucket})
-            rate = _rate(lambda: _objects(settings, bucket), frames, warm_up=200)
+            rate = _rate(lambda: count_objects(settings, bucket), frames, warm_up=200)
             admin.delete(name)
             return rate
 
@@ -177,8 +175,8 @@ def rows_of_the_jdbc_sink(folder: Path, *, frames: int = 6_000) -> Iterator[Row]
         worker.rate(frames, warm_up=1)
         worker.stop()
         KafkaConnectAdmin(settings.connect).put_config("predictions_to_postgres", config)
-        rate = _rate(lambda: _count(settings, "predictions"), frames, warm_up=500)
-        assert _count(settings, "detections") == 6 * frames
+        rate = _rate(lambda: count_rows(settings, "predictions"), frames, warm_up=500)
+        assert count_rows(settings, "detections") == 6 * frames
     yield Row(name="JDBC sink, predictions", figure=f"{rate:.0f} rows/s", goal="none", detail=f"{frames} rows, once")
 
 
@@ -233,18 +231,6 @@ def _rate(count: Callable[[], int], wanted: int, *, warm_up: int) -> float:
     raise AssertionError(f"{done} of {wanted} after 300 s")
 
 
-def _objects(settings: Settings, bucket: str) -> int:
-    """Counted in the store's own folder: listing over S3 would cost what is measured."""
-    return sum(len(files) for _, _, files in os.walk(settings.stack.home / "data" / "s3" / bucket))
-
-
-def _count(settings: Settings, table: str) -> int:
-    with psycopg.connect(settings.postgres.conninfo) as connection:
-        row = connection.execute(f"SELECT count(*) FROM {table}").fetchone()  # type: ignore[arg-type]
-    assert row is not None
-    return int(row[0])
-
-
 def _s3(settings: Settings):
     return boto3.client(
         "s3",
@@ -257,6 +243,7 @@ def _s3(settings: Settings):
 
 ROWS = {
     "stream": stream_against_raw,
+    "batch": backfill.backfill_against_raw,
     "platform": platform_cost,
     "s3": s3_sink_against_puts,
     "jdbc": rows_of_the_jdbc_sink,
@@ -265,4 +252,4 @@ ROWS = {
     **serving.ROWS,
 }
 # Rows that `--quick` knows how to cut short.
-QUICK = frozenset(serving.ROWS)
+QUICK = frozenset({"batch", *serving.ROWS})

@@ -20,8 +20,10 @@ from typing import Final
 
 import httpx
 import numpy as np
+import psycopg
 import simplejpeg
 
+from connectors.cameras.boards import encode_jpeg, simulate_board
 from contracts.settings import Settings
 from sightline.stack.home import Home
 from sightline.stack.ports import is_held
@@ -63,6 +65,27 @@ def send_folder(settings: Settings, folder: Path, *, count: int, cameras: int = 
         )
 
 
+def boards(folder: Path) -> Path:
+    """A folder of twenty boards of 640 px."""
+    images = folder / "images"
+    images.mkdir()
+    for index in range(20):
+        (images / f"{index:02}.jpg").write_bytes(encode_jpeg(simulate_board(seed=77, index=index, size=640)))
+    return images
+
+
+def count_objects(settings: Settings, bucket: str) -> int:
+    """Counted in the store's own folder: listing over S3 would cost what is measured."""
+    return sum(len(files) for _, _, files in os.walk(settings.stack.home / "data" / "s3" / bucket))
+
+
+def count_rows(settings: Settings, table: str) -> int:
+    with psycopg.connect(settings.postgres.conninfo) as connection:
+        row = connection.execute(f"SELECT count(*) FROM {table}").fetchone()  # type: ignore[arg-type]
+    assert row is not None
+    return int(row[0])
+
+
 def model_at(side: int, folder: Path) -> Path:
     """The demo model, told to see its input at `side` pixels."""
     shutil.copytree(DEMO_MODEL, folder)
@@ -97,22 +120,22 @@ def raw_loop_rate(model: Path, images: Path, frames: int) -> float:
     return float(ran.stdout)
 
 
+def environment(settings: Settings, **stream: object) -> dict[str, str]:
+    """A process's of its own: the bench stack, and these of the stream's settings."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("SIGHTLINE_")}
+    kept |= {"SIGHTLINE_STACK__HOME": str(settings.stack.home), "SIGHTLINE_LOG__LEVEL": "WARNING"}
+    return kept | {f"SIGHTLINE_STREAM__{name.upper()}": str(value) for name, value in stream.items()}
+
+
 class Worker:
     """A stream worker of its own consumer group, reading the topic from its start, on the measured core."""
 
     def __init__(self, settings: Settings, module: str = "inference.stream", **stream: object) -> None:
         self.port = _free_port()
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("SIGHTLINE_")}
-        environment |= {
-            "SIGHTLINE_STACK__HOME": str(settings.stack.home),
-            "SIGHTLINE_STREAM__GROUP": f"bench-{uuid.uuid4()}",
-            "SIGHTLINE_STREAM__METRICS_PORT": str(self.port),
-            "SIGHTLINE_LOG__LEVEL": "WARNING",
-        }
-        environment |= {f"SIGHTLINE_STREAM__{name.upper()}": str(value) for name, value in stream.items()}
+        variables = environment(settings, group=f"bench-{uuid.uuid4()}", metrics_port=self.port, **stream)
         self._process = subprocess.Popen(
             [sys.executable, "-m", module],
-            env=environment,
+            env=variables,
             cwd=ROOT,
             preexec_fn=lambda: os.sched_setaffinity(0, MEASURED),
         )

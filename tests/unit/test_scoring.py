@@ -12,9 +12,10 @@ from inference.domain.detections import Detections
 from inference.domain.letterbox import Image
 from inference.engines.fake_engine import FakeEngine
 from inference.registry.model_version import ModelVersion
+from inference.serving.scoring import predictions, score
 from inference.serving.served_models import ServedModel
-from inference.stream.scoring import predictions, score
 from tests.support.records import a_frame_record, now_ms
+from tests.support.served import a_version
 
 SEEN = Detections(
     labels=("open", "short"),
@@ -85,3 +86,10 @@ def test_a_prediction_is_valid_and_carries_its_frame() -> None:
     assert prediction["latency_ms"] == prediction["inferred_at"] - frame["captured_at"]
     assert prediction["labels"] == ["open", "short"]
     assert prediction["boxes"] == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+def test_a_jobs_predictions_say_which_run_wrote_them() -> None:
+    frame = a_frame_record()
+    model = ServedModel(version=a_version(), engine=FakeEngine())
+    [one] = predictions([frame], score([GOOD], model.engine), model, run_id="r-7")
+    assert (one["role"], one["run_id"]) == ("batch", "r-7")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Final, cast
 
 from contracts.errors import Transient
 from contracts.logs import get_logger
@@ -20,6 +20,8 @@ from inference.domain.detections import NOTHING, Detections
 from inference.domain.letterbox import Image
 from inference.engines import Engine
 from inference.serving.served_models import ServedModel
+
+BATCH: Final = "batch"  # the role of what a job wrote
 
 _log = get_logger(__name__)
 
@@ -73,8 +75,17 @@ def _judge(error: Exception, engine: Engine) -> Scored:
     return Scored(status=Status.UNSUPPORTED, detections=NOTHING)
 
 
-def predictions(records: Sequence[Record], scored: Sequence[Scored], model: ServedModel) -> list[Record]:
-    """The records to send. Detections exist from now on: this is inferred_at."""
+def predictions(
+    records: Sequence[Record], scored: Sequence[Scored], model: ServedModel, *, run_id: str | None = None
+) -> list[Record]:
+    """The records to send. Detections exist from now on: this is inferred_at.
+
+    Args:
+        records: of the frames, of which four fields are read: frame_id, camera_id, captured_at, traceparent.
+        scored: the outcome of each.
+        model: that saw them.
+        run_id: of the batch run; None: the stream's.
+    """
     inferred_at = time.time_ns() // 1_000_000
     version, engine = model.version, model.engine.name
     return [
@@ -85,8 +96,8 @@ def predictions(records: Sequence[Record], scored: Sequence[Scored], model: Serv
             "model_name": version.name,
             "model_version": version.version,
             "model_digest": version.digest,
-            "role": model.role,
-            "run_id": None,
+            "role": model.role if run_id is None else BATCH,
+            "run_id": run_id,
             "engine": engine,
             "inferred_at": inferred_at,
             "latency_ms": float(inferred_at - record["captured_at"]),

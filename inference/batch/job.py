@@ -1,0 +1,32 @@
+"""What every job is: its options, and a run that ends in one JSON document and an exit code.
+
+    module of a job:  ABOUT                                 one sentence, for --help
+                      add_arguments(parser)                 its options
+                      run(settings, given, say) -> Result   the work; raises PipelineError
+
+Exit codes: 0 done · 65 bad data, do not retry · 75 try again · 78 misconfigured, do not retry · 99 hold: what comes after
+is skipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+HOLD: Final = 99
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """How a job ended.
+
+    Attributes:
+        fields: what whoever started it may want to know; values are JSON's.
+        exit_code: 0, or 65 when it did all it could and some of its data was bad, or 99.
+    """
+
+    fields: Mapping[str, object]
+    exit_code: int = 0
