@@ -20,11 +20,6 @@ from contracts.settings import Settings
 # Imported when named: scoring needs no dataframes, and a check no engine.
 JOBS: Final = {
     "score": "inference.batch.score",
-    "check": "inference.batch.check",
-    "drift": "inference.batch.drift",
-    "expire": "inference.batch.expire",
-    "watch": "inference.batch.watch",
-    "export-labels": "inference.batch.export_labels",
 }
 
 
