@@ -42,6 +42,7 @@ _ALIASES: Final = re.compile(
 )
 _TAGS: Final = re.compile(r"/model-versions/(set-tag|delete-tag)(/|$)")
 _REMOVALS: Final = re.compile(r"/mlflow-artifacts/artifacts(/|$)")
+_FILES: Final = re.compile(r"/mlflow-artifacts(/|$)")  # what follows is a file's name: it may end in "search"
 _SEARCHES: Final = re.compile(
     r"(/mlflow)?/([a-z-]+/)*(search|search-datasets|get-latest-versions|get-history-bulk|batchGetInfos"
     r"|calculate-filter-correlation)/?$|^/mlflow/traces/metrics/?$|^/mlflow/ui-telemetry/?$|^/graphql/?$"
@@ -66,7 +67,8 @@ def right_of(method: str, path: str) -> Right:
         return Right.READ
     if _ALIASES.search(inside) or (method == "DELETE" and _REMOVALS.search(inside)):
         return Right.ALIASES
-    return Right.READ if method == "POST" and _SEARCHES.search(inside) else Right.WRITE
+    is_search = method == "POST" and _SEARCHES.search(inside) and not _FILES.search(inside)
+    return Right.READ if is_search else Right.WRITE
 
 
 def names_a_tag(method: str, path: str) -> bool:

@@ -88,6 +88,12 @@ def test_nothing_that_changes_something_is_open_to_readers():
     assert writes > 100
 
 
+@pytest.mark.parametrize("what", ["create", "complete", "abort"])
+def test_a_file_called_search_is_no_search(what):
+    path = f"/api/2.0/mlflow-artifacts/mpu/{what}/1/abc/artifacts/model/search"
+    assert right_of("POST", path) is Right.WRITE
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_graphql_changes_nothing_in_the_installed_mlflow():
     from mlflow.server.graphql.graphql_schema_extensions import schema
