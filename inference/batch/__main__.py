@@ -17,10 +17,8 @@ from contracts import logs
 from contracts.errors import Misconfigured, PipelineError
 from contracts.settings import Settings
 
-# Imported when named: scoring needs no dataframes, and a check no engine.
-JOBS: Final = {
-    "score": "inference.batch.score",
-}
+# Imported when named: no job waits for what another one needs.
+JOBS: Final = {"score": "inference.batch.score"}
 
 
 def parser_of(name: str) -> tuple[argparse.ArgumentParser, ModuleType]:

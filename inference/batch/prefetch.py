@@ -15,10 +15,11 @@ from types import TracebackType
 from typing import Final, Self
 
 from inference.batch.objects import Lost, Seen
+from inference.persistence.objects import CONNECTIONS
 from inference.persistence.outstanding import FrameToScore
 
 MAX_PIXEL_BYTES: Final = 256 * 1024 * 1024  # as the stream's
-READERS: Final = 16  # as many as the store has connections
+READERS: Final = CONNECTIONS
 
 Loaded = Seen | Lost
 

@@ -10,13 +10,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
+from contracts.errors import Rejected
 from inference.batch.job import Result, Say
 from inference.domain.decode import Status
 
 EVERY_SECONDS: Final = 5.0
 NAMED: Final = 1_000  # lost frames in the result: XComs are no place for more
 _NAMED_IN_THE_LOG: Final = 20
-_BAD_DATA: Final = 65
 
 
 class Progress:
@@ -69,7 +69,7 @@ class Progress:
             "seconds": round(seconds, 3),
             "frames_per_second": round(self.frames / seconds, 2) if self.frames and seconds else 0.0,
         }
-        return Result(fields=fields, exit_code=_BAD_DATA if self._lost else 0)
+        return Result(fields=fields, exit_code=Rejected.exit_code if self._lost else 0)
 
     def _tell(self) -> None:
         seconds = max(self._clock() - self._began, 1e-9)

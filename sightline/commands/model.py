@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from inference.batch.job import HOLD
+
 if TYPE_CHECKING:
     from contracts.settings import Settings
     from inference.delivery.gate_set import GateSet
     from inference.persistence.gate_verdicts import Verdict
 
-HOLD: Final = 99  # the gate says hold: what comes after is skipped
 _PASSED_ON: Final = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout; progress on stderr.")]

@@ -41,7 +41,6 @@ _ALIASES: Final = re.compile(
     r"/registered-models/(alias|delete|rename)(/|$)|/model-versions/(delete|transition-stage)(/|$)"
 )
 _TAGS: Final = re.compile(r"/model-versions/(set-tag|delete-tag)(/|$)")
-_REMOVALS: Final = re.compile(r"/mlflow-artifacts/artifacts(/|$)")
 _FILES: Final = re.compile(r"/mlflow-artifacts(/|$)")  # what follows is a file's name: it may end in "search"
 _SEARCHES: Final = re.compile(
     r"(/mlflow)?/([a-z-]+/)*(search|search-datasets|get-latest-versions|get-history-bulk|batchGetInfos"
@@ -65,7 +64,7 @@ def right_of(method: str, path: str) -> Right:
         return Right.NOBODY
     if is_looking:
         return Right.READ
-    if _ALIASES.search(inside) or (method == "DELETE" and _REMOVALS.search(inside)):
+    if _ALIASES.search(inside) or (method == "DELETE" and _FILES.search(inside)):
         return Right.ALIASES
     is_search = method == "POST" and _SEARCHES.search(inside) and not _FILES.search(inside)
     return Right.READ if is_search else Right.WRITE

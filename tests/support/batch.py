@@ -21,7 +21,7 @@ from contracts.errors import Rejected, Transient
 from contracts.identifiers import from_milliseconds, new_id
 from contracts.settings import Settings
 from inference.persistence.outstanding import FrameToScore
-from tests.support.command_line import environment
+from tests.support.command_line import environment, finish
 
 AT = from_milliseconds(1_763_884_800_000)
 
@@ -82,12 +82,6 @@ def start_score(stack: Settings, *arguments: str, result: Path, **extra: str) ->
 def score(stack: Settings, *arguments: str, seconds: float = 240, **extra: str) -> Scored:
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "result.json"
-        process = start_score(stack, *arguments, result=result, **extra)
-        try:
-            log, _ = process.communicate(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            log, _ = process.communicate()
-            raise AssertionError(f"the job did not end within {seconds} s:\n{log}") from None
+        ended = finish(start_score(stack, *arguments, result=result, **extra), seconds=seconds)
         written = json.loads(result.read_text()) if result.exists() else {}
-        return Scored(code=process.returncode, result=written, log=log)
+        return Scored(code=ended.code, result=written, log=ended.out)

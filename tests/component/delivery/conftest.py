@@ -1,19 +1,15 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from contracts.settings import MlflowSettings, Settings, StreamSettings
 from inference.delivery.gate_set import GateSet, simulated
-from tests.support.postgres import PostgresServer, postgres_server
+from tests.support.postgres import PostgresServer
+from tests.support.stores import postgres
 
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
-    with postgres_server() as server:
-        yield server
+__all__ = ["postgres"]
 
 
 @pytest.fixture(scope="session")

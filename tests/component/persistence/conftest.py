@@ -1,27 +1,3 @@
-from __future__ import annotations
+from tests.support.stores import database, postgres, s3
 
-from collections.abc import Iterator
-
-import pytest
-
-from contracts.settings import Settings
-from tests.support.object_store import ObjectStoreServer, object_store
-from tests.support.postgres import PostgresServer, postgres_server
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
-    with postgres_server() as server:
-        yield server
-
-
-@pytest.fixture
-def database(postgres: PostgresServer) -> Settings:
-    """A migrated database of the test's own; everything lies in the default partitions until a test ensures more."""
-    return postgres.new_database(migrated=True)
-
-
-@pytest.fixture(scope="session")
-def s3() -> Iterator[ObjectStoreServer]:
-    with object_store() as server:
-        yield server
+__all__ = ["database", "postgres", "s3"]

@@ -8,13 +8,10 @@ import pytest
 from contracts.settings import Settings
 from tests.support.mlflow_server import MlflowServer, mlflow_server
 from tests.support.models import installed
-from tests.support.postgres import PostgresServer, postgres_server
+from tests.support.postgres import PostgresServer
+from tests.support.stores import postgres
 
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
-    with postgres_server() as server:
-        yield server
+__all__ = ["postgres"]
 
 
 @pytest.fixture(scope="session")

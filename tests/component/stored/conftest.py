@@ -10,37 +10,15 @@ from fastapi.testclient import TestClient
 from contracts.settings import Settings
 from inference.api.parts import Parts
 from inference.api.routes import cameras, dead_letters, images, labels, pipeline, reviews, stored_frames
-from inference.persistence.database import open_connection
 from inference.persistence.objects import FrameStore
-from tests.support.object_store import ObjectStoreServer, object_store
-from tests.support.postgres import PostgresServer, postgres_server
+from tests.support.object_store import ObjectStoreServer
 from tests.support.rows import Row, a_frame, a_prediction, upsert
 from tests.support.stored_api import a_client, parts_for
+from tests.support.stores import connection, database, postgres, s3
+
+__all__ = ["connection", "database", "postgres", "s3"]
 
 ROUTERS = [module.router for module in (stored_frames, images, cameras, reviews, labels, pipeline, dead_letters)]
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
-    with postgres_server() as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def s3() -> Iterator[ObjectStoreServer]:
-    with object_store() as server:
-        yield server
-
-
-@pytest.fixture
-def database(postgres: PostgresServer) -> Settings:
-    return postgres.new_database(migrated=True)
-
-
-@pytest.fixture
-def connection(database: Settings) -> Iterator[psycopg.Connection[Any]]:
-    with open_connection(database.postgres, autocommit=True) as connection:
-        yield connection
 
 
 @pytest.fixture
