@@ -4,12 +4,15 @@
     read ──► DeadLetter, DeadLetter, ...    up to the end at the time of the call
     find("frames_to_s3:17"), counts, write
 
+Who answers somebody waiting says how long the broker may take, all its answers together: `within_seconds`.
+
 An id is <consumer>:<offset>, since a dead-letter topic has one partition. Replaying is in replay.py.
 """
 
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,7 +21,7 @@ from typing import Any, Final
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from connectors.kafka import make_consumer, read_between, translated
-from contracts.errors import Rejected
+from contracts.errors import Rejected, Transient
 from contracts.identifiers import from_milliseconds
 from contracts.settings import Settings
 from contracts.topics import (
@@ -43,7 +46,8 @@ HEADER_REPLAYED_FROM: Final = "sightline.replayed_from"
 HEADER_OMITTED_BYTES: Final = "sightline.omitted_bytes"
 
 _GROUP: Final = "sightline-dead-letters"  # offsets are never committed
-_PATIENCE_SECONDS: Final = 15.0
+_PATIENCE_SECONDS: Final = 15.0  # with one question, where nobody says how long all may take
+_FOR_EVER: Final = float("inf")
 _CODE: Final = re.compile(r"([a-z][a-z0-9_]*):")
 
 
@@ -104,29 +108,33 @@ def read(settings: Settings, consumers: Iterable[str] = CONSUMERS) -> Iterator[D
         consumer.close()
 
 
-def newest(settings: Settings, before: Mapping[str, int | None], *, limit: int) -> Iterator[DeadLetter]:
+def newest(
+    settings: Settings, before: Mapping[str, int | None], *, limit: int, within_seconds: float | None = None
+) -> Iterator[DeadLetter]:
     """The newest dead letters of some consumers, oldest first each, at most `limit` of each.
 
     Args:
         settings: where the broker is.
         before: the consumers, each with the offset before which to look; None: from the end.
         limit: at most so many of each.
+        within_seconds: see the module.
 
     Raises:
         Transient: the broker is away.
         Misconfigured: a dead-letter topic does not exist.
     """
+    until = _until(within_seconds)
     consumer = make_consumer(settings, _GROUP)
     try:
         for name, bound in before.items():
-            first, end = _bounds(consumer, name)
+            first, end = _bounds(consumer, name, until)
             end = end if bound is None else min(end, bound)
-            yield from _between(consumer, name, max(first, end - limit), end)
+            yield from _between(consumer, name, max(first, end - limit), end, until)
     finally:
         consumer.close()
 
 
-def find(settings: Settings, letter_id: str) -> DeadLetter:
+def find(settings: Settings, letter_id: str, *, within_seconds: float | None = None) -> DeadLetter:
     """The dead letter with this id; the topic's name may stand for the consumer's.
 
     Raises:
@@ -134,9 +142,10 @@ def find(settings: Settings, letter_id: str) -> DeadLetter:
         Transient: the broker is away.
     """
     name, offset = _parsed(letter_id)
+    until = _until(within_seconds)
     consumer = make_consumer(settings, _GROUP)
     try:
-        first, end = _bounds(consumer, name)
+        first, end = _bounds(consumer, name, until)
         if not first <= offset < end:
             raise Rejected(
                 f"no dead letter {letter_id}: {name} has those from {first} to {end - 1}"
@@ -144,7 +153,7 @@ def find(settings: Settings, letter_id: str) -> DeadLetter:
                 else f"no dead letter {letter_id}: {name} has none",
                 code="unknown_dead_letter",
             )
-        found = next(_between(consumer, name, offset, offset + 1), None)
+        found = next(_between(consumer, name, offset, offset + 1, until), None)
         if found is None:
             raise Rejected(f"no dead letter {letter_id}: nothing lies at that offset", code="unknown_dead_letter")
         return found
@@ -152,16 +161,17 @@ def find(settings: Settings, letter_id: str) -> DeadLetter:
         consumer.close()
 
 
-def counts(settings: Settings) -> dict[str, int]:
+def counts(settings: Settings, *, within_seconds: float | None = None) -> dict[str, int]:
     """How many dead letters each consumer has.
 
     Raises:
         Transient: the broker is away.
         Misconfigured: a dead-letter topic does not exist.
     """
+    until = _until(within_seconds)
     consumer = make_consumer(settings, _GROUP)
     try:
-        return {name: end - first for name in CONSUMERS for first, end in [_bounds(consumer, name)]}
+        return {name: end - first for name in CONSUMERS for first, end in [_bounds(consumer, name, until)]}
     finally:
         consumer.close()
 
@@ -249,18 +259,26 @@ def _parsed(letter_id: str) -> tuple[str, int]:
     return name, int(number)
 
 
-def _bounds(consumer: Any, name: str) -> tuple[int, int]:
+def _until(within_seconds: float | None) -> float:
+    """On the clock of time.monotonic."""
+    return _FOR_EVER if within_seconds is None else time.monotonic() + within_seconds
+
+
+def _bounds(consumer: Any, name: str, until: float = _FOR_EVER) -> tuple[int, int]:
     """The first offset that is still kept, and the one after the last."""
     topic = dead_letters_topic(name)
+    seconds = min(_PATIENCE_SECONDS, until - time.monotonic())
+    if seconds <= 0:
+        raise Transient(f"reading {topic}: the broker took too long; try again")
     try:
-        first, end = consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=_PATIENCE_SECONDS)
+        first, end = consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=seconds)
     except KafkaException as error:
         raise translated(error, f"reading {topic}") from error
     return first, end
 
 
-def _between(consumer: Any, name: str, first: int, end: int) -> Iterator[DeadLetter]:
-    for message in read_between(consumer, dead_letters_topic(name), first, end):
+def _between(consumer: Any, name: str, first: int, end: int, until: float = _FOR_EVER) -> Iterator[DeadLetter]:
+    for message in read_between(consumer, dead_letters_topic(name), first, end, until=until):
         yield from_message(name, message)
 
 

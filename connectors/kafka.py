@@ -138,8 +138,10 @@ def make_consumer(settings: Settings, group: str, **overrides: Any) -> Any:
     return Consumer(consumer_config(settings, group, **overrides), logger=_LIBRARY_LOG)
 
 
-def read_between(consumer: Any, topic: str, first: int, end: int) -> Iterator[Any]:
+def read_between(consumer: Any, topic: str, first: int, end: int, *, until: float = float("inf")) -> Iterator[Any]:
     """The messages of a topic's only partition from offset `first` to before `end`. Assigns the consumer.
+
+    Given up when nothing comes for a while, and at `until` (time.monotonic) whatever comes.
 
     Some offsets hold no message: those of transactions' markers and of what was aborted. So the end is reached when the
     consumer has passed it, whether or not with a message.
@@ -154,7 +156,10 @@ def read_between(consumer: Any, topic: str, first: int, end: int) -> Iterator[An
     consumer.assign([partition])
     last_news, position = time.monotonic(), first
     while position < end:
-        message = consumer.poll(1.0)
+        left = until - time.monotonic()
+        if left <= 0:
+            raise Transient(f"reading {topic}: the broker took too long; try again")
+        message = consumer.poll(min(1.0, left))
         if message is None:
             [reached] = consumer.position([partition])  # a negative one before the first answer
             if reached.offset > position:

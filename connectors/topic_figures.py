@@ -12,7 +12,7 @@ from confluent_kafka.admin import OffsetSpec
 
 from connectors.kafka import make_admin, translated
 from contracts.settings import Settings
-from contracts.topics import DEAD_LETTERS, FRAMES, PREDICTIONS, SESSIONS, SINKS
+from contracts.topics import DEAD_LETTERS, FRAMES, PREDICTIONS, SESSIONS, SINKS, Topic
 
 MINUTE_SECONDS: Final = 60
 _TIMEOUT_SECONDS: Final = 5.0
@@ -59,10 +59,9 @@ def topic_figures(settings: Settings) -> TopicFigures:
         ends = _offsets(admin, {partition: OffsetSpec.latest() for partition in partitions})
         starts = _offsets(admin, {partition: OffsetSpec.earliest() for partition in partitions})
         since = _offsets(admin, dict.fromkeys(frames, minute_ago))
-        groups = {settings.stream.group: FRAMES, **{f"connect-{name}": _SINK_TOPICS[name] for name in SINKS}}
         lags = tuple(
             Lag(group=group, topic=topic.name, records=_lag(admin, group, topic.name, starts, ends))
-            for group, topic in groups.items()
+            for group, topic in _groups(settings).items()
         )
     except KafkaException as error:
         raise translated(error, "asking the broker for offsets") from error
@@ -85,6 +84,12 @@ def committed_offsets(settings: Settings, group: str, topic: str) -> dict[int, i
     except KafkaException as error:
         raise translated(error, f"asking the broker how far {group} is") from error
     return {partition: offset for (name, partition), offset in committed.items() if name == topic}
+
+
+def _groups(settings: Settings) -> dict[str, Topic]:
+    """Who is to be asked about, with what they read; the challenger's shadow runs where the ledger is followed."""
+    shadow = {settings.stream.challenger_group: FRAMES} if settings.serving.follows_ledger else {}
+    return {settings.stream.group: FRAMES, **shadow, **{f"connect-{name}": _SINK_TOPICS[name] for name in SINKS}}
 
 
 def _offsets(admin: Any, wanted: Mapping[TopicPartition, Any]) -> dict[tuple[str, int], int]:

@@ -19,7 +19,7 @@ import jwt
 from contracts.errors import Misconfigured
 from contracts.settings import AuthSettings
 from inference.api.identity import Identity
-from inference.api.permissions import PERMISSIONS, Role
+from inference.api.permissions import PERMISSIONS, Role, roles_of
 
 _KINDS: Final = {"ID": "an ID token", "Refresh": "a refresh token", "Offline": "a refresh token"}
 _PARTS: Final = 3  # header, claims, signature
@@ -91,16 +91,16 @@ def diagnose(
     )
 
 
-def role_of(method: str, path: str) -> tuple[str, Role]:
-    """The route in the API's table, and the role it asks for; `path` may be of the table or a real one.
+def roles_at(method: str, path: str) -> tuple[str, tuple[Role, ...]]:
+    """The route in the API's table, and the roles that open it; `path` may be of the table or a real one.
 
     Raises:
         Misconfigured: there is no such route.
     """
     parts = path.partition("?")[0].split("/")
-    for (known, pattern), role in PERMISSIONS.items():
+    for known, pattern in PERMISSIONS:
         if known == method.upper() and _fits(pattern.split("/"), parts):
-            return pattern, role
+            return pattern, roles_of((known, pattern))
     raise Misconfigured(f"the API has no route {method.upper()} {path}: /docs lists them")
 
 
@@ -253,12 +253,12 @@ def _roles(claims: Mapping[str, Any]) -> list[str]:
 
 
 def _missing_role(route: tuple[str, str], roles: Collection[str]) -> Iterator[Finding]:
-    pattern, role = role_of(*route)
-    if role in {Role.PUBLIC, Role.TICKET} or role.value in roles:
+    pattern, opening = roles_at(*route)
+    if not {Role.PUBLIC, Role.TICKET, *roles}.isdisjoint(opening):
         return
     yield Finding(
         code="role_missing",
-        what=f"{route[0].upper()} {pattern} asks for the role {role}, which is not among its roles",
+        what=f"{route[0].upper()} {pattern} asks for the role {' or '.join(opening)}, which is not among its roles",
         advice="an administrator gives it in Keycloak; it counts from the next token on",
     )
 

@@ -83,6 +83,9 @@ class _Job:
         return self.future.done()
 
 
+_End = tuple[_Job, Answer | Exception | None]  # None: nobody waits any more
+
+
 class Detector:
     """Made before the event loop, started on it."""
 
@@ -208,23 +211,26 @@ class Detector:
         reason = f"no answer within {self._seconds:g} s: the service is overloaded, try again"
         return Problem(503, "deadline", reason, headers=dict(_RETRY_AFTER))
 
-    def _settle(self, job: _Job, answer: Answer | None, error: Exception | None) -> None:
-        """The end of a job, on the loop: its place is free again."""
-        self._pending -= 1
-        if job.future.done():
-            return
-        if error is not None:
-            job.future.set_exception(error)
-        elif answer is not None:
-            self._queue_seconds.observe(answer.queue_seconds)
-            job.future.set_result(answer)
+    def _settle(self, ends: Sequence[_End]) -> None:
+        """The end of jobs, on the loop: their places are free again."""
+        self._pending -= len(ends)
+        for job, end in ends:
+            if job.future.done():
+                continue
+            if isinstance(end, Exception):
+                job.future.set_exception(end)
+            elif end is not None:
+                self._queue_seconds.observe(end.queue_seconds)
+                job.future.set_result(end)
 
     # -- beside it ---------------------------------------------------------------------------------------------------
-    def _finish(self, job: _Job, answer: Answer | None, error: Exception | None = None) -> None:
-        job.data, job.image = b"", None
-        self._pixels.release(job.pixel_bytes)
+    def _finish(self, *ends: _End) -> None:
+        """Hands ends to the loop, all of a batch at a time: waking it costs more than what it does for one of them."""
+        for job, _ in ends:
+            job.data, job.image = b"", None
+            self._pixels.release(job.pixel_bytes)
         try:
-            self._loop.call_soon_threadsafe(self._settle, job, answer, error)
+            self._loop.call_soon_threadsafe(self._settle, ends)
         except RuntimeError:  # the loop is closed: nobody waits
             return
 
@@ -239,7 +245,7 @@ class Detector:
     def _run_decode(self) -> None:
         while (job := self._to_decode.get()) is not None:
             if job.is_over:
-                self._finish(job, None)
+                self._finish((job, None))
                 continue
             job.pixel_bytes = self._pixels.reserve(3 * job.header.width * job.header.height)
             begin = time.perf_counter()
@@ -247,7 +253,7 @@ class Detector:
             job.decode_seconds = time.perf_counter() - begin
             self._decode_seconds.observe(job.decode_seconds)
             if isinstance(image, Status):
-                self._finish(job, None, refused(image, job.data, max_pixels=self._max_pixels))
+                self._finish((job, refused(image, job.data, max_pixels=self._max_pixels)))
                 continue
             job.image = image
             self._to_infer.put(job)
@@ -255,13 +261,13 @@ class Detector:
     def _run_infer(self) -> None:
         plan = self._models.plan
         batch = _batch_of(plan)
-        while (jobs := self._take(batch)) is not None:
+        while (jobs := self._take(batch, plan.size)) is not None:
             waiting = []
             for job in jobs:
                 if job.is_over:
-                    self._finish(job, None)
+                    self._finish((job, None))
                 elif self._comes_too_late(job):
-                    self._finish(job, None, self._late())
+                    self._finish((job, self._late()))
                 else:
                     waiting.append(job)
             self._busy_since = time.monotonic()
@@ -279,16 +285,20 @@ class Detector:
         left = job.began + self._seconds - time.perf_counter()
         return left < self._usual_seconds < self._seconds / 2
 
-    def _take(self, batch: MicroBatch[_Job]) -> list[_Job] | None:
-        """Waits for a batch that is due; None when the detector closes."""
+    def _take(self, batch: MicroBatch[_Job], size: int) -> list[_Job] | None:
+        """Waits for a batch that is due; what waits already goes with it. None when the detector closes."""
         while not (jobs := batch.take()):
             try:
                 job = self._to_infer.get(timeout=batch.due_in())
+                while job is not None:
+                    batch.add([job])
+                    if len(batch) >= size:
+                        break
+                    job = self._to_infer.get_nowait()
             except queue.Empty:
                 continue
             if job is None:
                 return None
-            batch.add([job])
         return jobs
 
     def _score(self, jobs: Sequence[_Job], version: str | None) -> None:
@@ -303,19 +313,27 @@ class Detector:
                 for job in jobs:
                     self._score([job], version)
             else:
-                self._finish(jobs[0], None, error)
+                self._finish((jobs[0], error))
             return
         seconds = time.perf_counter() - begin
         self._usual_seconds += (seconds - self._usual_seconds) * (_NEWS if self._usual_seconds else 1.0)
         self._infer_seconds.observe(seconds)
         self._metrics.batch_images.observe(len(jobs))
+        ends: list[_End] = []
         for job, detections in zip(jobs, found, strict=True):
-            self._answer(job, detections, model, queued=begin - job.began - job.decode_seconds, seconds=seconds)
+            queued = begin - job.began - job.decode_seconds
+            answer = self._answer(job, detections, model, queued=queued, seconds=seconds)
+            if job.is_annotated:
+                self._to_draw.put((job, answer))
+            else:
+                ends.append((job, answer))
+        if ends:
+            self._finish(*ends)
 
-    def _answer(self, job: _Job, detections: Detections, model: Served, *, queued: float, seconds: float) -> None:
+    def _answer(self, job: _Job, detections: Detections, model: Served, *, queued: float, seconds: float) -> Answer:
         if job.confidence is not None:
             detections = _above(detections, job.confidence)
-        answer = Answer(
+        return Answer(
             version=model.version,
             engine=model.engine.name,
             role=model.role,
@@ -327,24 +345,20 @@ class Detector:
             decode_seconds=job.decode_seconds,
             infer_seconds=seconds,
         )
-        if job.is_annotated:
-            self._to_draw.put((job, answer))
-        else:
-            self._finish(job, answer)
 
     def _run_draw(self) -> None:
         while (drawing := self._to_draw.get()) is not None:
             job, answer = drawing
             if job.is_over or job.image is None:
-                self._finish(job, None)
+                self._finish((job, None))
                 continue
             try:
                 answer = replace(answer, annotated=annotate(job.image, answer.detections))
             except (ValueError, RuntimeError) as error:  # a side that JPEG cannot hold
                 reason = f"the image with its boxes cannot be written as JPEG ({error}): ask without annotated"
-                self._finish(job, None, Problem(422, "not_annotated", reason))
+                self._finish((job, Problem(422, "not_annotated", reason)))
             else:
-                self._finish(job, answer)
+                self._finish((job, answer))
 
     def _image(self, job: _Job, model: Served) -> Image:
         if job.image is None and model.engine.needs_pixels:  # the model was swapped for one that looks

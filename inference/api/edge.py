@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Final
+from typing import Any, Final
 
 from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -50,9 +50,11 @@ class Edge:
                 scope["method"] = method
             await send(message)
 
+        body = _Body(receive, self._body_bytes, self._read_seconds)
         try:
-            await self._app(scope, _Body(receive, self._body_bytes, self._read_seconds).receive, counted)
+            await self._app(scope, body.receive, counted)
         finally:
+            body.close()
             scope["method"] = method
             self._count(method, scope, status, time.perf_counter() - began)
 
@@ -74,29 +76,55 @@ _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "O
 
 
 class _Body:
-    """Bounds what a client sends, in bytes and time; the image routes bound the bytes further."""
+    """Bounds what a client sends, in bytes and time; the image routes bound the bytes further.
+
+    One timer for the whole body, set when it is first asked for: a deadline around every piece, as asyncio.timeout_at
+    makes one, costs as much as verifying the token.
+    """
+
+    __slots__ = ("_is_late", "_is_whole", "_left", "_limit", "_receive", "_seconds", "_timer", "_waiting")
 
     def __init__(self, receive: Receive, limit: int, seconds: float) -> None:
         self._receive = receive
         self._limit = self._left = limit
         self._seconds = seconds
-        self._until: float | None = None  # on the loop's clock, from when the body is first asked for
-        self._is_whole = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._waiting: asyncio.Task[Any] | None = None  # for the next piece
+        self._is_late = self._is_whole = False
 
     async def receive(self) -> Message:
         if self._is_whole:  # whoever asks now waits for the end of the connection
             return await self._receive()
-        if self._until is None:
-            self._until = asyncio.get_running_loop().time() + self._seconds
-        try:
-            async with asyncio.timeout_at(self._until):
-                message = await self._receive()
-        except TimeoutError as error:
-            raise BodyProblem(
-                408, "slow_request", f"the body was not whole after {self._seconds:g} s: send it faster"
-            ) from error
-        self._is_whole = not message.get("more_body", False)
+        message = await self._piece()
         self._left -= len(message.get("body", b""))
+        if not message.get("more_body", False):
+            self._is_whole = True
+            self.close()
         if self._left < 0:
             raise BodyProblem(413, "body_too_large", f"the body has more than {self._limit} bytes")
         return message
+
+    def close(self) -> None:
+        """Nobody reads any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    async def _piece(self) -> Message:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._seconds, self._expire)
+        self._waiting = task = asyncio.current_task()
+        try:
+            if not self._is_late:
+                return await self._receive()
+        except asyncio.CancelledError:
+            # Ours, unless somebody else cancelled as well: asyncio's own rule for timeouts.
+            if not self._is_late or task is None or task.uncancel():
+                raise
+        finally:
+            self._waiting = None
+        raise BodyProblem(408, "slow_request", f"the body was not whole after {self._seconds:g} s: send it faster")
+
+    def _expire(self) -> None:
+        self._is_late = True
+        if self._waiting is not None:
+            self._waiting.cancel()

@@ -19,7 +19,7 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from contracts.errors import Misconfigured
 from inference.api.identity import Identity
-from inference.api.permissions import PERMISSIONS, Role
+from inference.api.permissions import PERMISSIONS, Role, roles_of
 from inference.api.problems import Problem
 
 _OPEN: Final = frozenset({Role.PUBLIC, Role.TICKET})
@@ -41,6 +41,23 @@ class GuardedRoute(APIRoute):
         return guarded
 
 
+class OwnRoute(GuardedRoute):
+    """A guarded route whose function takes the request alone and answers with a Response: nothing is left for FastAPI
+    to read, check or convert, and looking for it would take a tenth of a request's time.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """See APIRoute."""
+        endpoint = self.endpoint
+
+        async def guarded(request: Request) -> Response:
+            await authorise(request)
+            response: Response = await endpoint(request)
+            return response
+
+        return guarded
+
+
 async def authorise(request: Request) -> None:
     """Puts the bearer into request.state.identity.
 
@@ -49,17 +66,18 @@ async def authorise(request: Request) -> None:
         Transient: nobody can be told apart from anybody.
     """
     method = "GET" if request.method == "HEAD" else request.method
-    role = PERMISSIONS[(method, request.scope["route"].path)]
+    route = (method, request.scope["route"].path)
+    role = PERMISSIONS[route]
     if role in _OPEN:
         return
     tokens, token = request.app.state.parts.tokens, _bearer(request)
     # The way to another thread and back costs more than all else that is done for a request.
     identity = tokens.remembered(token) or await run_in_threadpool(tokens.verify, token)
-    if role not in identity.roles:
+    if role not in identity.roles and identity.roles.isdisjoint(roles_of(route)):
         raise Problem(
             403,
             "role_missing",
-            f"{identity.name} lacks the role {role}: an administrator gives it in Keycloak",
+            f"{identity.name} lacks the role {' or '.join(roles_of(route))}: an administrator gives it in Keycloak",
             headers={"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{role}"'},
         )
     request.state.identity = identity

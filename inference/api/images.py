@@ -149,12 +149,12 @@ async def _of_form(request: Request, body: bytes) -> bytes:
 
 
 def check(image: bytes, *, max_pixels: int) -> Header:
-    """The image's header: microseconds, whatever it claims.
+    """The image's header: microseconds, whatever it claims. A JPEG's scans are counted where it is decoded.
 
     Raises:
         Problem: 413, 415 or 422.
     """
-    header = read_header(image, max_pixels=max_pixels)
+    header = read_header(image, max_pixels=max_pixels, counts_scans=False)
     if isinstance(header, Status):
         raise refused(header, image, max_pixels=max_pixels)
     return header

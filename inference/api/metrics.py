@@ -70,6 +70,23 @@ class Metrics:
             f"{_PREFIX}_camera_sessions", "Open sessions of cameras that send by HTTP.", registry=registry,
             multiprocess_mode="livesum",
         )  # fmt: skip
+        self._add_agreement()
+
+    def _add_agreement(self) -> None:
+        """What inference.api.agreement shows. Each process measures for itself: the newest figure counts."""
+
+        def gauge(name: str, what: str, labels: tuple[str, ...] = ()) -> Gauge:
+            full = f"{_PREFIX}_challenger_agreement_{name}"
+            return Gauge(full, what, labels, registry=self.registry, multiprocess_mode="livemostrecent")
+
+        self.agreement_ratio = gauge(
+            "ratio", "Boxes on which challenger and champion agree, of all that either saw; NaN without a frame."
+        )
+        self.agreement_frames = gauge("frames", "The newest frames that both looked at, on which it was measured.")
+        self.agreement_boxes = gauge(
+            "boxes", "Boxes in these frames: agreed, label_flip, missing and extra in the challenger's.", ("kind",)
+        )
+        self.agreement_measured = gauge("timestamp_seconds", "When it was measured, in seconds since 1970.")
 
     def page(self) -> bytes:
         """The text that Prometheus reads: of all processes where they share, else of this one."""

@@ -7,6 +7,7 @@ settings    ─► where to log in: Keycloak's URLs, from the issuer
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
 from contracts.settings import AuthSettings
-from inference.api.permissions import PERMISSIONS, Role
+from inference.api.permissions import PERMISSIONS, Role, roles_of
 from inference.api.problems import MEDIA_TYPE, ProblemBody
 
 Responses = dict[int | str, dict[str, Any]]
@@ -111,11 +112,13 @@ def _complete(app: FastAPI, auth: AuthSettings) -> dict[str, Any]:
     components["securitySchemes"] = _schemes(auth)
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
-            _describe(operation, PERMISSIONS.get((method.upper(), path), Role.ADMIN))
+            route = (method.upper(), path)
+            _describe(operation, roles_of(route) if route in PERMISSIONS else (Role.ADMIN,))
     return document
 
 
-def _describe(operation: dict[str, Any], role: Role) -> None:
+def _describe(operation: dict[str, Any], roles: Sequence[Role]) -> None:
+    role = roles[0]
     answers = operation.setdefault("responses", {})
     expected = {500, 503} | (set() if role in _OPEN else {401, 403, 422})
     if "HTTPValidationError" in str(answers.get("422")):
@@ -127,7 +130,9 @@ def _describe(operation: dict[str, Any], role: Role) -> None:
         answers.setdefault(str(status), _problem(status))
     if role not in _OPEN:
         operation["security"] = [{_LOGIN: []}, {_TOKEN: []}]
-        operation["description"] = f"{operation.get('description', '')}\n\nRole: **{role}**".strip()
+        operation["description"] = (
+            f"{operation.get('description', '')}\n\nRole: {' or '.join(f'**{role}**' for role in roles)}".strip()
+        )
 
 
 def _schemes(auth: AuthSettings) -> dict[str, Any]:

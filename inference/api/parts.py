@@ -13,6 +13,7 @@ from fastapi import Request
 
 from contracts.errors import Transient
 from contracts.settings import Settings
+from inference.api.agreement import AgreementGauges
 from inference.api.detector import Detector
 from inference.api.identity import TokenVerifier
 from inference.api.images import Bodies
@@ -49,6 +50,7 @@ class Parts:
     tickets: Tickets  # links to images for browsers
     classes: Callable[[], Sequence[str]]  # the champion's, in its model's order; Transient while none is loaded
     reconciler: Reconciler | None = None  # where the ledger is followed, in the first process
+    agreement: AgreementGauges | None = None  # there, too
     catalogue: Catalogue = field(default_factory=Catalogue)  # what MLflow said last of all versions
     bodies: Bodies = field(default_factory=Bodies)  # bounds the memory of bodies being read
     recent: Recent[Any] = field(default_factory=lambda: Recent(2.0))  # how the pipeline is: many askers ask once
@@ -61,9 +63,13 @@ class Parts:
         self.ingest.start()
         if self.reconciler is not None:
             self.reconciler.start()
+        if self.agreement is not None:
+            self.agreement.start()
 
     async def close(self) -> None:
         """After the last request."""
+        if self.agreement is not None:
+            self.agreement.close()
         await self.ingest.close(within_seconds=_LAST_ACKNOWLEDGEMENTS_SECONDS)
         await asyncio.to_thread(self.detector.close, within_seconds=_ENGINE_SECONDS)
         self.database.close()
@@ -85,10 +91,12 @@ def make_parts(settings: Settings, *, number: int = 0, processes: int = 1) -> Pa
         settings, kind="api", engine_kind=api.engine, threads=1, model_folder=api.model_folder,
         registry=metrics.registry, stopping=draining,
     )  # fmt: skip
+    database = Database(settings, size=size_among(processes))
+    is_first = settings.serving.follows_ledger and number == 0
     return Parts(
         settings=settings,
         tokens=Verifier(settings.auth),
-        database=Database(settings, size=size_among(processes)),
+        database=database,
         frames=FrameStore(settings.s3),
         detector=Detector(api, FollowedModels(follower), metrics),
         ingest=Ingest(settings, metrics),
@@ -96,7 +104,8 @@ def make_parts(settings: Settings, *, number: int = 0, processes: int = 1) -> Pa
         stores=Stores(settings),
         tickets=Tickets(api),
         classes=lambda: _classes(follower),
-        reconciler=Reconciler(settings) if settings.serving.follows_ledger and number == 0 else None,
+        reconciler=Reconciler(settings) if is_first else None,
+        agreement=AgreementGauges(database, metrics, lambda: (follower.current, follower.warmed)) if is_first else None,
         draining=draining,
     )
 

@@ -1,7 +1,8 @@
 """The one table: which role a route asks for. A route outside it keeps the service from starting.
 
     viewer     reads                    operator   asks for detections       camera    sends frames*
-    reviewer   labels                   scientist  hands over challengers    approver  promotes, rolls back
+    reviewer   labels                   scientist  hands over challengers,   approver  promotes, rolls back
+                                                   exports labels
     admin      dead letters
 
 * as the cameras of the token's claim `cameras`: see routes/frames.py
@@ -66,3 +67,15 @@ PERMISSIONS: Final[dict[tuple[str, str], Role]] = {
     ("GET", "/docs/oauth2-redirect"): Role.PUBLIC,
     ("GET", "/docs/assets/{name}"): Role.PUBLIC,
 }
+
+# Who else may, without the route's own role: a scientist trains on the labels and gives none.
+_ALSO: Final[dict[tuple[str, str], tuple[Role, ...]]] = {("GET", "/v1/labels/export"): (Role.SCIENTIST,)}
+
+
+def roles_of(route: tuple[str, str]) -> tuple[Role, ...]:
+    """The roles that open a route, any one of them; the table's own first.
+
+    Raises:
+        KeyError: the table has no such route.
+    """
+    return (PERMISSIONS[route], *_ALSO.get(route, ()))

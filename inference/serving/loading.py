@@ -102,7 +102,7 @@ def make_ready(
     engine = engines.load(engine_kind, version.folder, threads=threads)
     try:
         images = _warmed(engine, version, is_checked=is_checked)
-        seconds = sweep.measure(engine, images) if plan is None and images else {}
+        seconds = sweep.measure(engine, images) if plan is None else {}
     except PipelineError:
         engine.close()
         raise
@@ -122,10 +122,10 @@ def make_ready(
 
 
 def _warmed(engine: Engine, version: ModelVersion, *, is_checked: bool) -> list[Image]:
-    """Images that the engine has seen and can be measured with; none for an engine that does not look."""
+    """Images that the engine has seen and can be measured with."""
     engine.warm_up()
     if not engine.needs_pixels or version.folder is None:
-        return []
+        return [np.zeros((1, 1, 3), np.uint8)]  # it does not look
     if not is_checked:
         spec = engines.read_spec(version.folder).input
         return [np.full((spec.height, spec.width, 3), _GREY, np.uint8)]

@@ -9,11 +9,11 @@ Each is asked side by side with the others; what does not answer is shown as awa
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from connectors.connect_admin import KafkaConnectAdmin
 from connectors.sink_states import ConnectorRow, all_run, connector_rows
@@ -27,6 +27,8 @@ from sightline.stack.up import load
 
 _T = TypeVar("_T")
 
+_RESTS: Final = "   there is no challenger: what comes meanwhile is left out"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
@@ -39,6 +41,7 @@ class Status:
     away: tuple[str, ...]
     warnings: tuple[str, ...]
     is_well: bool
+    resting: tuple[str, ...] = ()  # groups that read nothing for now: the shadow's while there is no challenger
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -61,12 +64,14 @@ def look(settings: Settings) -> Status:
         services = tuple(service_rows(stack))
         reason = f"the stack in {stack.home.folder} is not running: sightline up"
         return _judged(services, None, None, None, (reason,))
-    with ThreadPoolExecutor(max_workers=4) as pool:
+    with ThreadPoolExecutor(max_workers=5) as pool:
         rows = pool.submit(asked, lambda: tuple(service_rows(stack)))
         connectors = pool.submit(asked, lambda: connector_rows(KafkaConnectAdmin(settings.connect).connectors()))
         flow = pool.submit(asked, lambda: topic_figures(settings))
         sessions = pool.submit(asked, lambda: _ask_sessions(settings))
-    return _judged(rows.result() or (), connectors.result(), flow.result(), sessions.result(), tuple(away))
+        resting = pool.submit(asked, lambda: _ask_shadow(settings))
+    found = _judged(rows.result() or (), connectors.result(), flow.result(), sessions.result(), tuple(away))
+    return replace(found, resting=resting.result() or ())
 
 
 def _judged(
@@ -107,6 +112,19 @@ def _ask_sessions(settings: Settings) -> tuple[OpenSession, ...]:
         return open_sessions(connection)
 
 
+def _ask_shadow(settings: Settings) -> tuple[str, ...]:
+    """Its group, while every shadow says that it has no challenger to score with."""
+    if settings.stack.profile == "core":
+        return ()
+    from inference.persistence import connect, heartbeats
+
+    with connect(settings) as connection:
+        replicas = heartbeats.replicas(connection, seconds=settings.serving.replica_seconds)
+    shadows = [one for one in replicas if one.kind == "shadow"]
+    is_resting = bool(shadows) and all(one.state == heartbeats.IDLE for one in shadows)
+    return (settings.stream.challenger_group,) if is_resting else ()
+
+
 def page(status: Status) -> str:
     """For a terminal: first what is wrong, last whether all is well."""
     blocks = [f"away: {reason}" for reason in status.away]
@@ -114,7 +132,7 @@ def page(status: Status) -> str:
     if status.connectors is not None:
         blocks.append("\n".join(["connectors", *map(_connector_line, status.connectors)]))
     if status.flow is not None:
-        blocks.append("\n".join(_flow_lines(status.flow)))
+        blocks.append("\n".join(_flow_lines(status.flow, status.resting)))
     if status.sessions is not None:
         blocks.append("\n".join([f"open sessions: {len(status.sessions)}", *map(_session_line, status.sessions[:10])]))
     blocks += [f"warning: {warning}" for warning in status.warnings]
@@ -127,8 +145,11 @@ def _connector_line(row: ConnectorRow) -> str:
     return f"  {row.name:<24} {row.state.lower():<10} {tasks}{'   ' + row.reason if row.reason else ''}"
 
 
-def _flow_lines(flow: TopicFigures) -> list[str]:
-    lags = [f"  {lag.group:<32} {lag.topic:<12} {lag.records:>9,}" for lag in flow.lags]
+def _flow_lines(flow: TopicFigures, resting: Collection[str]) -> list[str]:
+    lags = [
+        f"  {lag.group:<32} {lag.topic:<12} {lag.records:>9,}{_RESTS if lag.group in resting else ''}"
+        for lag in flow.lags
+    ]
     letters = [f"  {topic:<45} {count:>9,}" for topic, count in flow.dead_letters.items() if count]
     return [
         f"frames: {flow.frames_per_second:.1f} per second in the last minute",

@@ -31,6 +31,13 @@ def test_everything_runs_in_three_gigabytes(full: Settings):
     assert sum(row["memory_bytes"] for row in rows) < MEMORY_LIMIT
 
 
+def test_the_shadows_lag_is_shown_beside_the_champions(full: Settings):
+    answer = succeed(full, "status", "--json").answer
+    groups = [lag["group"] for lag in answer["flow"]["lags"]]
+    assert groups[:2] == [full.stream.group, full.stream.challenger_group]
+    assert answer["resting"] == [full.stream.challenger_group]
+
+
 def test_the_profile_is_remembered_and_another_needs_a_stop_first(full: Settings):
     said = sightline(full.stack.home, "up")
     assert "logins.json" in said

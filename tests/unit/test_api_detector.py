@@ -217,6 +217,44 @@ def test_images_that_wait_together_go_to_the_engine_together():
     assert [len(batch) for batch in engine.batches] == [4]
 
 
+def test_what_waits_for_the_engine_goes_together_without_waiting_for_more_and_the_loop_is_woken_once():
+    engine, woken = Held(), []
+
+    class Four:
+        size, age_seconds = 4, 0.0
+
+    async def story():
+        async with running(Loaded(engine, plan=Four())) as detector:
+            settle = detector._settle
+            detector._settle = lambda ends: (woken.append(len(ends)), settle(ends))
+            engine.gate.clear()
+            first = asyncio.create_task(detector.detect(jpeg()))
+            await asyncio.sleep(0.05)
+            others = [asyncio.create_task(detector.detect(jpeg())) for _ in range(5)]
+            await asyncio.sleep(0.05)
+            engine.gate.set()
+            return await asyncio.gather(first, *others)
+
+    assert len(asyncio.run(story())) == 6
+    assert [len(batch) for batch in engine.batches] == [1, 4, 1]
+    assert woken == [1, 4, 1]
+
+
+def test_a_jpeg_with_more_scans_than_are_decoded_is_refused_by_the_decoder():
+    engine = Held(needs_pixels=True)
+    plain = jpeg()
+    scan = plain[plain.index(b"\xff\xda") : -2]
+
+    async def story():
+        async with running(Loaded(engine)) as detector:
+            with pytest.raises(Problem) as refused:
+                await detector.detect(plain[:-2] + scan * 3 + plain[-2:])
+            return refused.value
+
+    refused = asyncio.run(story())
+    assert (refused.status, refused.code, engine.batches) == (415, "unsupported_image", [])
+
+
 def test_one_image_that_the_engine_cannot_run_spoils_no_other_of_its_batch():
     engine = Fussy(needs_pixels=True)
 

@@ -10,8 +10,9 @@ from prometheus_client import CollectorRegistry
 
 from contracts.errors import Misconfigured
 from contracts.settings import PostgresSettings, ServingSettings, Settings
-from inference.domain.batching import UNMEASURED, BatchPlan
+from inference.domain.batching import BatchPlan, choose
 from inference.serving.follow import Follower
+from inference.serving.sweep import SIZES
 from tests.support.waiting import eventually
 
 MODEL = Path(__file__).parents[2] / "inference/delivery/demo_model"
@@ -30,7 +31,9 @@ def test_with_the_fake_engine_nobody_is_followed_and_no_heartbeat_is_written(fol
     model = follower.wait(threading.Event())
     assert model is not None
     assert names() == before
-    assert (model.version.version, model.plan, follower.state, follower.reason) == ("0", UNMEASURED, "serving", None)
+    assert (model.version.version, follower.state, follower.reason) == ("0", "serving", None)
+    assert set(model.sweep) == set(SIZES), "an engine that does not look is timed like any other"
+    assert model.plan == choose(model.sweep)
     with follower.lease() as leased:
         assert leased is model
     follower.close()

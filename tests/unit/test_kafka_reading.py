@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -57,6 +58,32 @@ def test_a_broker_that_sends_nothing_is_given_up() -> None:
     silent = Partition(end=OFFSET_INVALID)
     with pytest.raises(Transient, match="is the broker up"):
         offsets(silent, 0, 2)
+
+
+def test_what_a_caller_has_no_time_for_is_given_up() -> None:
+    slow = Partition(0, 1, 2, end=3)
+    read = read_between(slow, "sessions", 0, 3, until=time.monotonic() + 0.05)
+    assert next(read).offset() == 0
+    time.sleep(0.06)
+    with pytest.raises(Transient, match="took too long"):
+        next(read)
+
+
+def test_all_that_the_broker_is_asked_shares_the_callers_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    timeouts: list[float] = []
+
+    class Slow(Partition):
+        def get_watermark_offsets(self, _partition: TopicPartition, timeout: float) -> tuple[int, int]:
+            timeouts.append(timeout)
+            time.sleep(0.02)
+            return 0, 0
+
+    monkeypatch.setattr(dead_letters, "make_consumer", lambda *_: Slow(end=0))
+    with pytest.raises(Transient, match="took too long"):
+        dead_letters.counts(Settings(), within_seconds=0.05)
+    assert len(timeouts) <= 3
+    assert timeouts == sorted(timeouts, reverse=True)
+    assert max(timeouts) <= 0.05
 
 
 def test_a_dead_letters_id_that_names_a_marker_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:

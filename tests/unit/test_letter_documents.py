@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,11 +14,12 @@ from connectors import letter_documents
 from connectors.dead_letters import DeadLetter
 from connectors.replay import Outcome
 from contracts.records import Record
-from contracts.settings import Settings
+from contracts.settings import ApiSettings, Settings
 from inference.api.answers.pipeline import LetterAnswer, LetterWhole, ReplayAnswer
 from inference.api.cursors import letters_of
 from inference.api.routes import dead_letters as routes
 from tests.support.fake_kafka import FakeRegistry, a_codec
+from tests.support.nowhere import NOWHERE
 from tests.support.records import a_frame_record
 from tests.support.stored_api import a_client, bearer, parts_for
 
@@ -95,14 +97,14 @@ def test_pages_of_several_consumers_hold_every_letter_once_newest_first(monkeypa
         )
     }
 
-    def newest(_settings: Settings, before: dict[str, int | None], *, limit: int) -> Any:
+    def newest(_settings: Settings, before: dict[str, int | None], *, limit: int, **_: Any) -> Any:
         for name, bound in before.items():
             end = len(topics.get(name, [])) if bound is None else bound
             yield from topics.get(name, [])[max(0, end - limit) : end]
 
     monkeypatch.setattr(routes.dead_letters, "newest", newest)
     monkeypatch.setattr(
-        routes.dead_letters, "counts", lambda _: {name: len(letters) for name, letters in topics.items()}
+        routes.dead_letters, "counts", lambda _, **__: {name: len(letters) for name, letters in topics.items()}
     )
     client = a_client(parts_for(Settings(), database=None), [routes.router])
     found: list[LetterAnswer] = []
@@ -118,3 +120,14 @@ def test_pages_of_several_consumers_hold_every_letter_once_newest_first(monkeypa
     assert len({letter.id for letter in found}) == len(found) == 12
     times = [letter.refused_at for letter in found]
     assert times == sorted(times, reverse=True)
+
+
+@pytest.mark.parametrize("path", ["/v1/dead-letters", "/v1/dead-letters/stream:7"])
+def test_while_the_broker_is_away_503_comes_before_the_request_is_over(path: str) -> None:
+    settings = NOWHERE.model_copy(update={"api": ApiSettings(request_seconds=1.0)})
+    client = a_client(parts_for(settings, database=None), [routes.router])
+    began = time.perf_counter()
+    answer = client.get(path, headers=bearer("admin"))
+    assert time.perf_counter() - began < 1.0
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+    assert "dead-letters." in answer.json()["detail"]

@@ -20,7 +20,7 @@ from inference.api.app import create_app
 from inference.api.guard import refuse_unlisted, routes_of
 from inference.api.metrics import Metrics
 from inference.api.parts import Parts
-from inference.api.permissions import PERMISSIONS, Role
+from inference.api.permissions import PERMISSIONS, Role, roles_of
 from inference.api.tokens import Verifier
 from tests.support.nowhere import NOWHERE
 from tests.support.routes import GUARDED, PUBLIC, TICKET
@@ -99,7 +99,7 @@ def test_a_forged_token_gets_nobody_in(client: TestClient, route: tuple[str, str
 
 @pytest.mark.parametrize("route", GUARDED, ids=" ".join)
 def test_every_other_role_together_is_not_the_right_one(client: TestClient, route: tuple[str, str]) -> None:
-    wrong = [role for role in Role if role is not PERMISSIONS[route]]
+    wrong = set(Role) - set(roles_of(route))
     status, problem = ask(client, route, REALM.token(roles=[str(role) for role in wrong]))
     assert (status, problem["code"]) == (403, "role_missing")
     assert PERMISSIONS[route] in problem["detail"]
@@ -112,6 +112,23 @@ def test_the_right_role_gets_past_the_door(
     monkeypatch.setattr("connectors.dead_letters._PATIENCE_SECONDS", 0.1)
     status, problem = ask(client, route, REALM.token(roles=[PERMISSIONS[route]]))
     assert status not in {401, 403}, problem
+
+
+@pytest.mark.parametrize("role", ["reviewer", "scientist"])
+def test_reviewer_and_scientist_may_export_labels(client: TestClient, role: str) -> None:
+    status, problem = ask(client, ("GET", "/v1/labels/export"), REALM.token(roles=[role]))
+    assert status not in {401, 403}, problem
+
+
+def test_a_scientist_reviews_nothing(client: TestClient) -> None:
+    token = REALM.token(roles=["scientist", "viewer"])
+    reviewing = [route for route in GUARDED if "reviews" in route[1]]
+    assert [ask(client, route, token)[0] for route in reviewing] == [403] * 4
+
+
+def test_who_may_not_export_is_told_of_both_roles(client: TestClient) -> None:
+    _, problem = ask(client, ("GET", "/v1/labels/export"), REALM.token(roles=["viewer"]))
+    assert "the role reviewer or scientist" in problem["detail"]
 
 
 @pytest.mark.parametrize("header", ["Basic dXNlcjpwYXNz", "Bearer", "Bearer ", "token abc", ""])

@@ -117,6 +117,17 @@ def test_lag_rate_and_dead_letters_are_on_the_page_and_in_the_json():
     assert a_status().as_dict()["flow"]["dead_letters"] == dataclasses.asdict(FLOW)["dead_letters"]
 
 
+def test_the_shadows_lag_stands_beside_the_champions_and_says_when_it_rests():
+    shadow = Lag(group="stream-challenger", topic="frames", records=4711)
+    status = a_status(flow=dataclasses.replace(FLOW, lags=(*FLOW.lags, shadow)))
+    [line] = [line for line in page(status).splitlines() if "stream-challenger" in line]
+    assert line.split() == ["stream-challenger", "frames", "4,711"]
+    resting = dataclasses.replace(status, resting=("stream-challenger",))
+    lines = [line for line in page(resting).splitlines() if "there is no challenger" in line]
+    assert [line.split()[0] for line in lines] == ["stream-challenger"]
+    assert resting.is_well
+
+
 def test_a_service_that_ends_again_and_again_is_named_with_how_often_it_was_started():
     status = a_status(services=(dataclasses.replace(a_service("s3", "restarting"), restarts=6),))
     assert not status.is_well

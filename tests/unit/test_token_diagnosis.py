@@ -8,10 +8,10 @@ import pytest
 
 from contracts.errors import Misconfigured
 from contracts.settings import AuthSettings
-from inference.api.permissions import PERMISSIONS, Role
+from inference.api.permissions import PERMISSIONS, Role, roles_of
 from inference.api.problems import Problem
 from inference.api.tokens import Verifier
-from sightline.token_diagnosis import Circumstances, Diagnosis, diagnose, role_of
+from sightline.token_diagnosis import Circumstances, Diagnosis, diagnose, roles_at
 from tests.support.tokens import ISSUER, Realm
 
 SETTINGS = AuthSettings(issuer=ISSUER)
@@ -128,8 +128,9 @@ def test_localhost_and_its_number_are_two_issuers(realm: Realm):
 
 
 def test_every_route_of_the_table_is_found_by_itself_and_an_unknown_one_is_refused():
-    for (method, pattern), role in PERMISSIONS.items():
-        assert role_of(method, pattern) == (pattern, role)
-    assert role_of("GET", "/v1/frames/0199?x=1") == ("/v1/frames/{frame_id}", Role.VIEWER)
+    for method, pattern in PERMISSIONS:
+        assert roles_at(method, pattern) == (pattern, roles_of((method, pattern)))
+    assert roles_at("GET", "/v1/frames/0199?x=1") == ("/v1/frames/{frame_id}", (Role.VIEWER,))
+    assert roles_at("GET", "/v1/labels/export") == ("/v1/labels/export", (Role.REVIEWER, Role.SCIENTIST))
     with pytest.raises(Misconfigured, match="no route GET /v2/frames"):
-        role_of("GET", "/v2/frames")
+        roles_at("GET", "/v2/frames")

@@ -113,6 +113,9 @@ class FramePage(BaseModel):
 
     frames: list[FrameListed]
     next: str | None = Field(description="The cursor of the next page; null: this was the last")
+    since: datetime | None = Field(
+        default=None, description="From when frames were looked at, to be given with `next`; null: from the first"
+    )
 
 
 class ReviewAnswer(BaseModel):

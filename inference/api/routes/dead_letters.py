@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Body, Query
@@ -22,6 +23,7 @@ from inference.api.problems import Problem
 router = APIRouter(tags=["dead letters"], route_class=GuardedRoute)
 
 _NO_EDIT: Final = ReplayRequest()
+_SHARE: Final = 0.8  # of the time that a request may wait: what the broker gets of it
 
 Consumer = Literal["frames_to_s3", "frames_to_postgres", "predictions_to_postgres", "sessions_to_postgres", "stream"]
 
@@ -39,9 +41,13 @@ def list_letters(
     """What was refused, newest first. With `code` a page looks at as many as `limit` says and shows those that fit."""
     names = CONSUMERS if consumer is None else (consumer,)
     bounds = cursors.letters_of(cursor)
-    kept = dead_letters.counts(parts.settings)
+    until = time.monotonic() + _SHARE * parts.settings.api.request_seconds
+    kept = dead_letters.counts(parts.settings, within_seconds=until - time.monotonic())
     # Only figures are kept of each letter while they are read: a record may hold five megabytes.
-    read = dead_letters.newest(parts.settings, {name: bounds.get(name) for name in names}, limit=limit)
+    read = dead_letters.newest(
+        parts.settings, {name: bounds.get(name) for name in names}, limit=limit,
+        within_seconds=until - time.monotonic(),
+    )  # fmt: skip
     rows = sorted(
         ((letter.refused_at, letter.consumer, letter.offset, summary(letter)) for letter in read),
         key=lambda row: row[:3],
@@ -88,6 +94,6 @@ def replay_letter(
 
 def _find(settings: Settings, letter_id: str) -> DeadLetter:
     try:
-        return dead_letters.find(settings, letter_id)
+        return dead_letters.find(settings, letter_id, within_seconds=_SHARE * settings.api.request_seconds)
     except Rejected as error:
         raise Problem(404, "not_found", str(error)) from error

@@ -14,12 +14,12 @@ from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import to_json
 
 from inference.api.detector import Answer
-from inference.api.guard import GuardedRoute
+from inference.api.guard import OwnRoute
 from inference.api.images import check_media_type, image_of, read_body
 from inference.api.openapi import IMAGE_BODY, as_parameters, problems
 from inference.api.parts import Parts
 
-router = APIRouter(tags=["detections"], route_class=GuardedRoute)
+router = APIRouter(tags=["detections"], route_class=OwnRoute)
 
 _EXAMPLE: Final[dict[str, Any]] = {
     "model": {"name": "pcb-defects", "version": "7", "digest": "5e8a…", "role": "champion", "engine": "openvino"},

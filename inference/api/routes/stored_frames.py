@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request, Response
 
@@ -19,6 +20,7 @@ from inference.api.answers.frames import (
 )
 from inference.api.guard import GuardedRoute
 from inference.api.inputs import (
+    EARLIEST,
     Bearer,
     CameraName,
     Confidence,
@@ -33,13 +35,17 @@ from inference.api.inputs import (
 )
 from inference.api.openapi import problems
 from inference.api.parts import Parts
-from inference.api.problems import not_found
+from inference.api.problems import Problem, not_found
 from inference.domain.split import part_of
 from inference.persistence import frames, reviews
 from inference.persistence.frames import FrameRow, PredictionRow, ReviewState
 from inference.persistence.trace import trace
 
 router = APIRouter(tags=["frames"], route_class=GuardedRoute)
+
+_USUAL: Final = timedelta(days=1)
+_LONGEST: Final = timedelta(days=31)
+_MARGIN: Final = timedelta(minutes=10)  # for who counts the days from now and then turns pages
 
 
 @router.get("/v1/frames")
@@ -59,8 +65,11 @@ def list_frames(
 ) -> FramePage:
     """Frames, newest first.
 
-    label, min_confidence and status look at all predictions of a frame, or at those of `version` alone.
+    label, min_confidence and status look at all predictions of a frame, or at those of `version` alone. With one of
+    these, or `review`, the range is 31 days at most and a day unless `since` is given: the answer says from when.
     """
+    if any(each is not None for each in (label, min_confidence, status, version, review)):
+        since = _bounded(since, until)
     wanted = frames.Wanted(
         limit=limit + 1,
         before=cursors.frame_of(cursor),
@@ -84,7 +93,21 @@ def list_frames(
         FrameListed(prediction=_summary(predictions.get(row.frame_id, []), champion), **frame_values(parts, row))
         for row in page
     ]
-    return FramePage(frames=listed, next=cursors.after_frame(page[-1].frame_id) if more else None)
+    return FramePage(frames=listed, next=cursors.after_frame(page[-1].frame_id) if more else None, since=since)
+
+
+def _bounded(since: datetime | None, until: datetime | None) -> datetime:
+    """From when frames are looked at: none may fit, and then all of the range is read.
+
+    Raises:
+        Problem: 422, the range is too long.
+    """
+    end = until or datetime.now(UTC)
+    begin = since or max(EARLIEST, end - _USUAL)
+    if end - begin > _LONGEST + _MARGIN:
+        reason = f"with a filter on predictions or reviews, `since` lies {_LONGEST.days} days before `until` at most"
+        raise Problem(422, "bad_range", reason)
+    return begin
 
 
 def _summary(predictions: list[PredictionRow], champion: str | None) -> PredictionSummary | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -95,6 +95,39 @@ def test_filters_look_at_what_people_said(client: TestClient, keep: Keep, connec
     assert set(listed(client, review="reviewed")) == {mine, hers}
     assert listed(client, review="mine") == [mine]
     assert set(listed(client, review="none")) == {taken_back, none}
+
+
+FILTERS: list[dict[str, Any]] = [
+    {"label": "open"}, {"min_confidence": 0.1}, {"status": "ok"}, {"version": "1"}, {"review": "none"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("query", FILTERS)
+def test_a_filter_that_may_fit_nothing_looks_back_a_day_unless_told_otherwise(
+    client: TestClient, keep: Keep, query: dict[str, Any]
+) -> None:
+    today = keep(sequence=0)["frame_id"]
+    before = keep(sequence=1, captured_at=now() - timedelta(days=3))["frame_id"]
+    assert listed(client, **query) == [today]
+    assert listed(client, **query, since=(now() - timedelta(days=4)).isoformat()) == [today, before]
+    assert listed(client, **query, until=(now() - timedelta(days=2, hours=12)).isoformat()) == [before]
+    assert listed(client) == listed(client, camera="line-1") == [today, before], "an index answers: no bound"
+
+
+@pytest.mark.parametrize("query", FILTERS)
+def test_a_filter_that_may_fit_nothing_reads_31_days_at_most(client: TestClient, query: dict[str, Any]) -> None:
+    long = {"since": (now() - timedelta(days=32)).isoformat()}
+    answer = client.get("/v1/frames", params=query | long, headers=VIEWER)
+    assert (answer.status_code, answer.json()["code"]) == (422, "bad_range")
+    assert listed(client, **long) == []
+    assert listed(client, **query, since=(now() - timedelta(days=31)).isoformat()) == []
+
+
+def test_the_answer_says_from_when_frames_were_looked_at(client: TestClient) -> None:
+    until = now() - timedelta(days=5)
+    answer = client.get("/v1/frames", params={"label": "open", "until": until.isoformat()}, headers=VIEWER).json()
+    assert datetime.fromisoformat(answer["since"]) == until - timedelta(days=1)
+    assert client.get("/v1/frames", headers=VIEWER).json()["since"] is None
 
 
 def test_a_list_shows_the_champions_prediction(client: TestClient, keep: Keep, connection: Any) -> None:
