@@ -138,7 +138,10 @@ def test_the_realm_lets_nobody_register_and_slows_down_who_guesses(keycloak: Key
     assert not found["registrationAllowed"]
     assert found["bruteForceProtected"]
     direct = {client["clientId"] for client in clients if client.get("directAccessGrantsEnabled")}
-    assert direct & {"sightline-demo", *realm.accounts(), "sightline-cli", "sightline-docs"} == {"sightline-demo"}
+    assert direct & {"sightline-demo", *realm.accounts(), "sightline-cli", "sightline-docs"} == {
+        "sightline-demo",
+        "sightline-airflow",
+    }
 
 
 def test_a_wrong_password_gets_no_token(keycloak: KeycloakServer):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import uuid
 from itertools import pairwise
 
 import pytest
@@ -55,14 +56,21 @@ def test_aliases_are_moved_by_the_accounts_of_the_api_and_the_bootstrap_alone():
 def test_every_role_and_client_that_is_named_is_made():
     roles = {*REALM["roles"], *(f"{client}/{role}" for client, made in REALM["clientRoles"].items() for role in made)}
     named = [role for said in REALM["roles"].values() for role in said["includes"]]
-    named += [role for given in (*REALM["accountRoles"].values(), *REALM["people"].values()) for role in given]
+    named += [
+        role
+        for given in (*REALM["accountRoles"].values(), *(said["roles"] for said in REALM["people"].values()))
+        for role in given
+    ]
     assert set(named) <= roles
     assert set(REALM["accountRoles"]) == {name for name, client in CLIENTS.items() if client["serviceAccountsEnabled"]}
     assert set(REALM["clientRoles"]) <= set(CLIENTS)
 
 
 def test_every_demo_user_bears_the_name_of_its_role():
-    assert REALM["people"] == {role: [role] for role in ROLES - {"camera"}}
+    assert {name: said["roles"] for name, said in REALM["people"].items()} == {
+        role: [role] for role in ROLES - {"camera"}
+    }
+    assert len({uuid.UUID(said["id"]) for said in REALM["people"].values()}) == len(REALM["people"])
 
 
 def test_no_secret_stands_in_it():
@@ -77,8 +85,10 @@ def test_no_secret_stands_in_it():
     assert "credentials" not in json.dumps(REALM)
 
 
-def test_passwords_go_to_the_demo_client_alone_and_browsers_prove_themselves():
-    assert [name for name, client in CLIENTS.items() if client["directAccessGrantsEnabled"]] == ["sightline-demo"]
+def test_passwords_go_to_the_demo_client_and_to_airflow_itself_and_browsers_prove_themselves():
+    given = [name for name, client in CLIENTS.items() if client["directAccessGrantsEnabled"]]
+    assert given == ["sightline-demo", "sightline-airflow"]
+    assert not CLIENTS["sightline-airflow"]["publicClient"]  # none but Airflow's server can ask with one
     for name in ("sightline-cli", "sightline-docs", "sightline-mlflow"):
         assert CLIENTS[name]["attributes"]["pkce.code.challenge.method"] == "S256"
     assert not [uri for client in REALM["clients"] for uri in client.get("redirectUris", []) if uri == "*"]
@@ -99,7 +109,9 @@ def test_the_settings_name_clients_of_the_realm():
 
 def test_filled_in_it_is_whole_and_an_unknown_placeholder_is_an_error():
     secrets = {name: f"secret-{number}" for number, name in enumerate(realm.accounts())}
-    filled = realm.load(realm.filling(api_url="http://api", mlflow_url="http://mlflow", secrets=secrets))
+    filled = realm.load(
+        realm.filling(api_url="http://api", mlflow_url="http://mlflow", airflow_url="http://airflow", secrets=secrets)
+    )
     assert "${" not in json.dumps(filled)
     found = {client["clientId"]: client.get("secret") for client in filled["clients"]}
     assert {name: found[name] for name in secrets} == secrets
