@@ -56,7 +56,7 @@ _AFTER: Final[dict[str, tuple[str, ...]]] = {
     "keycloak": ("databases",),
     "api": ("champion", "schemas", "topics", "realm"),
     "shadow": ("champion", "schemas", "topics"),
-    "airflow": ("airflow-tables", "buckets", "realm"),
+    "airflow": ("airflow-tables",),
 }
 
 
