@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 
 from contracts.settings import Settings
 from inference.persistence.objects import make_client
-from sightline.stack import logins, realm
+from sightline.stack import airflow_permissions, install, logins, realm
 from sightline.stack.airflow_services import GPU_POOL, LOGS_BUCKET
 from sightline.stack.home import Home
 from sightline.stack.ports import ports
@@ -116,6 +117,20 @@ def test_up_shows_where_airflow_is_and_how_to_get_in(jobs: Settings, url: str):
     assert (rows["airflow-api-server"]["url"], rows["airflow-api-server"]["login"]) == (url, "as at keycloak")
     print({name: rows[name]["memory_bytes"] >> 20 for name in AIRFLOW})
     assert succeed(jobs, "logs", "airflow", "-n", "1").out
+
+
+def test_every_menu_and_resource_that_airflow_asks_for_is_in_our_permissions(jobs: Settings):
+    """A stranger would be an error of Keycloak's, and so of every page."""
+    asked = (
+        "import json\n"
+        "from airflow.api_fastapi.common.types import MenuItem\n"
+        "from airflow.providers.keycloak.auth_manager.resources import KeycloakResource\n"
+        "print(json.dumps([one.value for one in (*MenuItem, *KeycloakResource)]))"
+    )
+    python = install.binaries(jobs).airflow / "bin" / "python"
+    said = subprocess.run([python, "-P", "-c", asked], capture_output=True, text=True, check=True).stdout
+    ours = [one["name"] for one in airflow_permissions.authorization()["resources"]]
+    assert sorted(json.loads(said.splitlines()[-1])) == sorted(ours)
 
 
 def test_nobody_gets_nothing_and_a_wrong_password_no_token(jobs: Settings, url: str):
