@@ -118,6 +118,8 @@ def environment(home: Home, settings: Settings, table: Mapping[str, int], logins
     }
     return {
         **{f"AIRFLOW__{name}": value for name, value in options.items()},
+        # Its titles would be written over the environment, by which a stray process is known as this home's.
+        "SPT_NOENV": "1",
         "AIRFLOW_HOME": str(home.data / "airflow"),
         "AIRFLOW_CONN_SIGHTLINE_POSTGRES": json.dumps(_postgres_connection(settings.postgres, table["postgres"])),
         "AIRFLOW_CONN_SIGHTLINE_S3": json.dumps(_s3_connection(settings.s3)),

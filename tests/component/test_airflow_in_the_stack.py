@@ -233,6 +233,15 @@ def test_a_person_logs_in_with_a_browser(jobs: Settings, url: str):
         assert "Connections" not in menus
 
 
+def test_every_process_of_airflow_is_known_as_this_homes(jobs: Settings):
+    home = Home(jobs.stack.home)
+    supervisor = Supervisor(home)
+    ours = {process.pid for process in supervisor.leftovers()}
+    for name in AIRFLOW:
+        parent = psutil.Process(supervisor.processes()[name].pid)
+        assert {parent.pid, *(child.pid for child in parent.children(recursive=True))} <= ours
+
+
 def test_everything_listens_on_loopback_alone(jobs: Settings):
     ours = {process.pid for process in Supervisor(Home(jobs.stack.home)).leftovers()}
     listening = [c.laddr for c in psutil.net_connections("inet") if c.status == psutil.CONN_LISTEN and c.pid in ours]
