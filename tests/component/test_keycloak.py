@@ -170,6 +170,24 @@ def test_a_permission_that_was_bent_is_put_back_and_one_that_was_added_goes(keyc
     assert keycloak.ensure_realm() == []
 
 
+def test_a_realm_from_before_airflow_gets_its_permissions_and_keeps_its_people(keycloak: KeycloakServer):
+    name = "before-airflow"
+    before = keycloak.wanted(name)
+    before["authorization"] = {}
+    [client] = [client for client in before["clients"] if client["clientId"] == "sightline-airflow"]
+    client |= {"authorizationServicesEnabled": False, "directAccessGrantsEnabled": False, "redirectUris": []}
+    with keycloak.admin() as admin:
+        realm.ensure(admin, before, keycloak.passwords)
+        [person] = admin.get(f"/admin/realms/{name}/users", username="approver", exact="true")
+        changes = keycloak.ensure_realm(name)
+        assert [change.partition(":")[0] for change in changes] == [
+            "client sightline-airflow",
+            "permissions of sightline-airflow",
+        ]
+        assert admin.get(f"/admin/realms/{name}/users", username="approver", exact="true") == [person]
+    assert keycloak.ensure_realm(name) == []
+
+
 def test_a_wrong_password_gets_no_token(keycloak: KeycloakServer):
     form = {"grant_type": "password", "client_id": "sightline-demo", "username": "viewer", "password": "guessed"}
     answer = httpx.post(f"{keycloak.auth.issuer}/protocol/openid-connect/token", data=form, trust_env=False)

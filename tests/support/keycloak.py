@@ -95,18 +95,19 @@ class KeycloakServer:
     def admin(self) -> KeycloakAdmin:
         return KeycloakAdmin(self.url, ADMIN_SECRET)
 
-    def _wanted(self) -> dict[str, Any]:
-        return realm.load(
+    def wanted(self, name: str = REALM) -> dict[str, Any]:
+        """The file, filled in, for a realm of this name."""
+        wanted = realm.load(
             realm.filling(api_url=API_URL, mlflow_url=self.mlflow_url, airflow_url=AIRFLOW_URL, secrets=self.secrets)
         )
-
-    def ensure_realm(self, name: str = REALM) -> list[str]:
-        wanted = self._wanted()
         wanted["realm"]["realm"] = name
         if name != REALM:  # an id is one person's, whatever the realm
             wanted["people"] = {person: {**said, "id": str(uuid.uuid4())} for person, said in wanted["people"].items()}
+        return wanted
+
+    def ensure_realm(self, name: str = REALM) -> list[str]:
         with self.admin() as admin:
-            return realm.ensure(admin, wanted, self.passwords)
+            return realm.ensure(admin, self.wanted(name), self.passwords)
 
     def new_realm(self, name: str) -> AuthSettings:
         self.ensure_realm(name)
@@ -124,7 +125,7 @@ class KeycloakServer:
     def new_person(self, name: str, roles: list[str]) -> None:
         """Somebody who may log in with a password and has these realm roles."""
         self.passwords[name] = f"a-password-of-{name}"
-        wanted = self._wanted()
+        wanted = self.wanted()
         with self.admin() as admin:
             realm.ensure(admin, wanted | {"people": {**wanted["people"], name: {"roles": roles}}}, self.passwords)
 
