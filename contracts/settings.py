@@ -253,6 +253,8 @@ class StackSettings(_Section):
     ports: dict[str, Port] = {}  # overrides by service: SIGHTLINE_STACK__PORTS='{"kafka": 29092}'
     first_model: Path | None = None  # a delivered model's folder: who is champion first; None: the demo model
     stream_workers: Annotated[int, Field(ge=1, le=6)] = 1  # processes of the stream worker; frames has six partitions
+    airflow: bool = True  # in profile full: whether Airflow runs with it
+    dags: Path | None = None  # Airflow's DAGs; None: those of this clone
     cache: Path = Path("~/.cache/sightline")  # binaries, shared by all clones
 
 

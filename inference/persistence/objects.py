@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -211,8 +211,12 @@ class FrameStore:
         self._client.close()
 
 
-def ensure_buckets(settings: Settings) -> list[str]:
+def ensure_buckets(settings: Settings, *, also: Sequence[str] = ()) -> list[str]:
     """Creates the buckets that are missing.
+
+    Args:
+        settings: which they are.
+        also: others, of who uses the same store.
 
     Returns:
         The names of those created.
@@ -220,7 +224,8 @@ def ensure_buckets(settings: Settings) -> list[str]:
     client = make_client(settings.s3)
     with translated(settings.s3.endpoint_url):
         there = {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}
-        missing = [name for name in (settings.s3.frames_bucket, settings.s3.mlflow_bucket) if name not in there]
+        wanted = (settings.s3.frames_bucket, settings.s3.mlflow_bucket, *also)
+        missing = [name for name in wanted if name not in there]
         for name in missing:
             try:
                 client.create_bucket(Bucket=name)

@@ -19,13 +19,16 @@ def register(app: typer.Typer) -> None:
 
 def up(
     profile: str | None = typer.Option(
-        None, help="core, or full: with logins (Keycloak), the API and the shadow. Remembered; core at first."
+        None, help="core, or full: with logins (Keycloak), the API, the shadow and Airflow. Remembered; core at first."
     ),
     port_base: int | None = typer.Option(None, help="Moves all ports: 21000 for a second clone. Remembered."),
     workers: int | None = typer.Option(None, min=1, max=6, help="Stream worker processes. Remembered."),
     first_model: Annotated[
         Path | None, typer.Option(exists=True, file_okay=False, help="Who is champion first: a folder. Remembered.")
     ] = None,
+    airflow: bool | None = typer.Option(
+        None, "--airflow/--no-airflow", help="In profile full: with Airflow or without. Remembered; with it at first."
+    ),
     as_json: bool = typer.Option(False, "--json", help="The services as JSON on stdout, progress on stderr."),
 ) -> None:
     """Starts what is not running, waits until all of it takes work, and shows where everything is."""
@@ -46,7 +49,13 @@ def up(
     stream = sys.stderr if as_json else sys.stdout
     begun = time.monotonic()
     stack = stack_up.up(
-        settings, _say(stream), profile=profile, port_base=port_base, workers=workers, first_model=first_model
+        settings,
+        _say(stream),
+        profile=profile,
+        port_base=port_base,
+        workers=workers,
+        first_model=first_model,
+        airflow=airflow,
     )
     rows = service_rows(stack)
     if as_json:

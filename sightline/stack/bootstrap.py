@@ -1,11 +1,12 @@
 """What the stores must hold before the first frame. Every step is harmless when repeated.
 
-databases        sightline, registry, mlflow; keycloak in profile full
+databases        sightline, registry, mlflow; keycloak, airflow in profile full
 migrations       the newest revision, partitions of every day
-buckets          frames, mlflow
+buckets          frames, mlflow; airflow-logs in profile full
 topics           as contracts.topics says, asserted
 schemas          FULL_TRANSITIVE set and asserted, every version registered
 realm            roles, clients and people (profile full)
+airflow          its tables, its pool of GPUs (profile full)
 champion         the demo model, where no version is champion yet; its row in the ledger
 connectors       as connectors/sinks/*.json say
 """
@@ -24,7 +25,10 @@ from pydantic import SecretStr
 from contracts.errors import Misconfigured, Transient
 from contracts.settings import Settings
 from inference.registry import tags
+from sightline.stack import airflow_services
 from sightline.stack.full_services import BOOTSTRAP, KEYCLOAK_DATABASE
+from sightline.stack.home import Home
+from sightline.stack.install import Binaries, has_airflow
 from sightline.stack.logins import Logins
 from sightline.stack.ports import LOOPBACK, ports
 from sightline.stack.services import MLFLOW_DATABASE, REGISTRY_DATABASE
@@ -44,6 +48,9 @@ _APPLIED: Final = (
     "inference/delivery/demo_model/model.onnx",
     "sightline/stack/config/realm.json",
     "sightline/stack/realm.py",
+    "sightline/stack/airflow_permissions.py",
+    "sightline/stack/airflow_database.py",
+    "uv.lock",  # Airflow's version, and so its tables
 )
 
 
@@ -74,7 +81,8 @@ def create_databases(settings: Settings) -> None:
     ) as connection:
         existing = {row[0] for row in connection.execute("SELECT datname FROM pg_database")}
         login = (KEYCLOAK_DATABASE,) if settings.stack.profile == "full" else ()
-        for name in (postgres.database, REGISTRY_DATABASE, MLFLOW_DATABASE, *login):
+        jobs = (airflow_services.DATABASE,) if has_airflow(settings) else ()
+        for name in (postgres.database, REGISTRY_DATABASE, MLFLOW_DATABASE, *login, *jobs):
             if name not in existing:
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
 
@@ -88,10 +96,10 @@ def migrate(settings: Settings) -> None:
 
 
 def create_buckets(settings: Settings) -> None:
-    """Creates the missing ones of frames and mlflow."""
+    """Creates the missing ones."""
     from inference.persistence.objects import ensure_buckets
 
-    ensure_buckets(settings)
+    ensure_buckets(settings, also=(airflow_services.LOGS_BUCKET,) if has_airflow(settings) else ())
 
 
 def ensure_topics(settings: Settings) -> None:
@@ -113,14 +121,54 @@ def register_schemas(settings: Settings) -> None:
         registry.close()
 
 
+def prepare_airflow(home: Home, settings: Settings, binaries: Binaries, logins: Logins) -> None:
+    """Brings Airflow's tables to its version and makes its pool. Its database bears the version's name when that is done.
+
+    Raises:
+        Transient: it failed; the message holds the end of what it said.
+    """
+    import psycopg
+    from psycopg import sql
+
+    if binaries.airflow is None:
+        return
+    done = f"{binaries.airflow.name} {_airflow_script_digest()}"
+    postgres = settings.postgres
+    with psycopg.connect(
+        host=postgres.host,
+        port=postgres.port,
+        user=postgres.user,
+        password=postgres.password.get_secret_value(),
+        dbname=airflow_services.DATABASE,
+        autocommit=True,
+    ) as connection:
+        said = "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = current_database()"
+        row = connection.execute(said).fetchone()
+        if row is not None and row[0] == done:
+            return
+        airflow_services.prepare(home, settings, binaries.airflow, logins)
+        comment = sql.SQL("COMMENT ON DATABASE {} IS {}")
+        connection.execute(comment.format(sql.Identifier(airflow_services.DATABASE), sql.Literal(done)))
+
+
+def _airflow_script_digest() -> str:
+    return hashlib.sha256(airflow_services.DATABASE_SCRIPT.read_bytes()).hexdigest()[:10]
+
+
 def ensure_realm(settings: Settings, logins: Logins) -> None:
     """Makes the realm as config/realm.json says, with this home's URLs and secrets."""
     from sightline.stack import keycloak, realm
     from sightline.stack.keycloak_admin import KeycloakAdmin
 
-    url = f"http://{LOOPBACK}:{ports(settings.stack)['keycloak']}"
+    table = ports(settings.stack)
+    url = f"http://{LOOPBACK}:{table['keycloak']}"
     wanted = realm.load(
-        realm.filling(api_url=settings.api.url, mlflow_url=settings.mlflow.tracking_uri, secrets=logins.accounts)
+        realm.filling(
+            api_url=settings.api.url,
+            mlflow_url=settings.mlflow.tracking_uri,
+            airflow_url=f"http://{LOOPBACK}:{table['airflow']}",
+            secrets=logins.accounts,
+        )
     )
     with KeycloakAdmin(url, logins.accounts[keycloak.ADMIN_CLIENT]) as admin:
         realm.ensure(admin, wanted, logins.people)

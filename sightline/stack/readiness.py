@@ -3,6 +3,7 @@
 postgres  a login       kafka    its topics             s3, registry, connect, mlflow   an HTTP 200
 stream    a member of its group, partitions assigned    watchdog, shadow                its metrics
 keycloak  its own health page                           api                             /readyz
+airflow   its own health page, for each of the four
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import psutil
 
 from contracts.errors import Transient
 from contracts.settings import Settings
+from sightline.stack import airflow_services
 from sightline.stack.home import Home
 from sightline.stack.launch_record import starts_of
 from sightline.stack.ports import LOOPBACK, ports
@@ -49,6 +51,8 @@ def is_ready(service: Service, settings: Settings) -> bool:
         return False
     if kind == "keycloak":
         return _answers_200(f"http://{LOOPBACK}:{ports(settings.stack)['keycloak_management']}/health/ready")
+    if kind == "airflow":
+        return airflow_services.is_ready(service.name, ports(settings.stack)["airflow"])
     if kind == "api":
         return _answers_200(f"{settings.api.url}/readyz")
     return _answers_200(service.url + _HEALTH[kind])

@@ -1,10 +1,12 @@
 """The realm as config/realm.json says, in a running Keycloak: made where it is missing, changed where it differs.
 
-    realm ─► client scopes ─► clients, their roles ─► realm roles, what each includes ─► accounts' roles ─► people
+    realm ─► client scopes ─► clients, their roles ─► realm roles, what each includes ─► accounts' roles
+          ─► Airflow's permissions ─► people
 
 Not by --import-realm: Keycloak skips a realm that exists, and a later change of the file, a port or a secret would not
 arrive. Nothing is deleted. Of people only the missing ones are made: their passwords and roles are theirs and the
-administrator's from then on. Placeholders ${…} of the file are filled with URLs and secrets; none stands in it.
+administrator's from then on; with the realm they are made under the ids of the file, by which jobs name approvers.
+Placeholders ${…} of the file are filled with URLs and secrets; none stands in it.
 """
 
 from __future__ import annotations
@@ -12,13 +14,15 @@ from __future__ import annotations
 import json
 import string
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from contracts.errors import Misconfigured
+from sightline.stack import airflow_permissions
 from sightline.stack.keycloak_admin import KeycloakAdmin
-from sightline.stack.services import CONFIG_FOLDER
+from sightline.stack.realm_differences import authorization_differences, differences
 
-FILE: Final = CONFIG_FOLDER / "realm.json"
+FILE: Final = Path(__file__).parent / "config" / "realm.json"
 
 _PERSON_DOMAIN: Final = "sightline.invalid"
 
@@ -30,7 +34,7 @@ def load(values: Mapping[str, str]) -> dict[str, Any]:
         KeyError: a placeholder has no value.
     """
     realm: dict[str, Any] = json.loads(string.Template(FILE.read_text()).substitute(values))
-    return realm
+    return realm | {"authorization": {airflow_permissions.CLIENT: airflow_permissions.authorization()}}
 
 
 def placeholders() -> list[str]:
@@ -53,9 +57,16 @@ def people() -> tuple[str, ...]:
     return tuple(json.loads(FILE.read_text())["people"])
 
 
-def filling(*, api_url: str, mlflow_url: str, secrets: Mapping[str, str]) -> dict[str, str]:
+def people_with(role: str) -> list[tuple[str, str]]:
+    """Id and name of the demo users who have a role, as a realm that we made knows them."""
+    made = json.loads(FILE.read_text())
+    has = {name for name, said in made["roles"].items() if role in said["includes"]} | {role}
+    return [(said["id"], name) for name, said in made["people"].items() if has & set(said["roles"])]
+
+
+def filling(*, api_url: str, mlflow_url: str, airflow_url: str, secrets: Mapping[str, str]) -> dict[str, str]:
     """The values for the placeholders."""
-    known = {"API_URL": api_url, "MLFLOW_URL": mlflow_url}
+    known = {"API_URL": api_url, "MLFLOW_URL": mlflow_url, "AIRFLOW_URL": airflow_url}
     return {name: known[name] if name in known else secrets[secret_of(name)] for name in placeholders()}
 
 
@@ -75,7 +86,7 @@ def ensure(admin: KeycloakAdmin, wanted: Mapping[str, Any], passwords: Mapping[s
         Misconfigured: it refuses us, or the file.
     """
     realm = _Realm(admin, wanted["realm"]["realm"])
-    realm.ensure_realm(wanted["realm"])
+    realm.ensure_realm(wanted, passwords)
     for scope in wanted["clientScopes"]:
         realm.ensure_scope(scope)
     for client in wanted["clients"]:
@@ -88,22 +99,24 @@ def ensure(admin: KeycloakAdmin, wanted: Mapping[str, Any], passwords: Mapping[s
         realm.ensure_includes(role, said["includes"])
     for client, roles in wanted["accountRoles"].items():
         realm.ensure_account(client, roles)
-    for person, roles in wanted["people"].items():
-        realm.ensure_person(person, roles, passwords[person])
+    for client, permissions in wanted["authorization"].items():
+        realm.ensure_authorization(client, permissions)
+    for person, said in wanted["people"].items():
+        realm.ensure_person(person, said["roles"], passwords[person])
     return realm.changes
 
 
-def differences(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
-    """What of `wanted` is not so in `found`. Lists are compared without their order, tables by what is wanted of them."""
-    return {name: value for name, value in wanted.items() if not _is_so(value, found.get(name))}
-
-
-def _is_so(wanted: Any, found: Any) -> bool:
-    if isinstance(wanted, Mapping):
-        return isinstance(found, Mapping) and not differences(wanted, found)
-    if isinstance(wanted, list):
-        return sorted(map(str, wanted)) == sorted(map(str, found or []))
-    return bool(wanted == found)
+def _person(name: str, password: str) -> dict[str, Any]:
+    return {
+        "username": name,
+        "enabled": True,
+        "emailVerified": True,
+        # Keycloak has a person without these fill in a form before anything else.
+        "email": f"{name}@{_PERSON_DOMAIN}",
+        "firstName": name.capitalize(),
+        "lastName": "Demo",
+        "credentials": [{"type": "password", "value": password, "temporary": False}],
+    }
 
 
 class _Realm:
@@ -113,13 +126,20 @@ class _Realm:
         self._admin = admin
         self._base = f"/admin/realms/{name}"
         self._name = name
+        self._default_role = f"default-roles-{name}"
         self._clients: dict[str, str] = {}  # client id ─► Keycloak's own id
         self.changes: list[str] = []
 
-    def ensure_realm(self, wanted: Mapping[str, Any]) -> None:
-        found = self._admin.get(self._base, missing=None)
+    def ensure_realm(self, file: Mapping[str, Any], passwords: Mapping[str, str]) -> None:
+        wanted, found = file["realm"], self._admin.get(self._base, missing=None)
         if found is None:
-            self._admin.post("/admin/realms", wanted)
+            # In one piece with its people: nowhere else does Keycloak take a person's id.
+            roles = [{"name": name, "description": said["description"]} for name, said in file["roles"].items()]
+            users = [
+                {**_person(name, passwords[name]), "id": said["id"], "realmRoles": [*said["roles"], self._default_role]}
+                for name, said in file["people"].items()
+            ]
+            self._admin.post("/admin/realms", {**wanted, "roles": {"realm": roles}, "users": users})
             self.changes.append(f"made the realm {self._name}")
         elif differing := differences(wanted, found):
             self._admin.put(self._base, {**found, **wanted})  # what is left out of it, Keycloak sets back
@@ -202,20 +222,24 @@ class _Realm:
         if given := self._give(user, wanted):
             self.changes.append(f"gave {client} {', '.join(given)}")
 
+    def ensure_authorization(self, client: str, wanted: Mapping[str, Any]) -> None:
+        """Scopes, resources, policies and permissions of a client; a policy that is not wanted goes, for it may grant."""
+        path = f"{self._base}/clients/{self._client(client)}/authz/resource-server"
+        found = self._admin.get(f"{path}/settings")
+        if differing := authorization_differences(wanted, found):
+            self._admin.post(f"{path}/import", wanted)
+            self.changes.append(f"permissions of {client}: {', '.join(differing)}")
+        known = {policy["name"] for policy in wanted["policies"]}
+        for name in [policy["name"] for policy in found["policies"] if policy["name"] not in known]:
+            for policy in self._admin.get(f"{path}/policy", name=name, max="-1"):
+                if policy["name"] == name:
+                    self._admin.delete(f"{path}/policy/{policy['id']}")
+                    self.changes.append(f"permissions of {client}: no longer {name}")
+
     def ensure_person(self, name: str, roles: list[str], password: str) -> None:
         if self._admin.get(f"{self._base}/users", username=name, exact="true"):
             return
-        person = {
-            "username": name,
-            "enabled": True,
-            "emailVerified": True,
-            # Keycloak has a person without these fill in a form before anything else.
-            "email": f"{name}@{_PERSON_DOMAIN}",
-            "firstName": name.capitalize(),
-            "lastName": "Demo",
-            "credentials": [{"type": "password", "value": password, "temporary": False}],
-        }
-        self._admin.post(f"{self._base}/users", person)
+        self._admin.post(f"{self._base}/users", _person(name, password))
         user = self._admin.get(f"{self._base}/users", username=name, exact="true")[0]["id"]
         self._give(user, roles)
         self.changes.append(f"made the person {name}")

@@ -84,9 +84,10 @@ def _bytes(process: psutil.Process) -> int:
 
 def table(rows: Sequence[ServiceRow]) -> str:
     """For a terminal."""
-    lines = [f"{'service':<11} {'state':<10} {'memory':>8}  {'restarts':>8}  where"]
+    width = max(11, *(len(row.name) for row in rows)) if rows else 11
+    lines = [f"{'service':<{width}} {'state':<10} {'memory':>8}  {'restarts':>8}  where"]
     for row in rows:
         memory = f"{row.memory_bytes / 2**20:,.0f} MiB" if row.memory_bytes else "-"
         login = f"   ({row.login})" if row.login else ""
-        lines.append(f"{row.name:<11} {row.state:<10} {memory:>8}  {row.restarts:>8}  {row.url}{login}")
+        lines.append(f"{row.name:<{width}} {row.state:<10} {memory:>8}  {row.restarts:>8}  {row.url}{login}")
     return "\n".join(lines)

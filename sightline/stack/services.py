@@ -5,7 +5,7 @@
     s3 ─────────────────────┤
     kafka ──────► connect ──┴─► stream-0 … stream-n, watchdog
 
-Profile full adds keycloak, api and shadow (full_services.py). Stopped the other way round, level by level. Third-party services get what they need and no more; our own read
+Profile full adds keycloak, api and shadow (full_services.py), and Airflow (airflow_services.py). Stopped the other way round, level by level. Third-party services get what they need and no more; our own read
 <home>/settings.env themselves.
 """
 
@@ -21,9 +21,9 @@ from typing import Final
 
 from contracts.errors import Misconfigured
 from contracts.settings import PREFIX, Settings
-from sightline.stack import full_services
+from sightline.stack import airflow_services, full_services
 from sightline.stack.home import Home
-from sightline.stack.install import Binaries
+from sightline.stack.install import Binaries, has_airflow
 from sightline.stack.logins import Logins
 from sightline.stack.ports import LOOPBACK, STREAM_METRICS, ports
 from sightline.stack.service import Service
@@ -71,6 +71,7 @@ def services(home: Home, settings: Settings, binaries: Binaries, logins: Logins 
         full_services.keycloak_service(home, settings, binaries, table, logins),
         full_services.api_service(home, settings, table, logins),
         full_services.shadow_service(home, settings, table, logins),
+        *(airflow_services.airflow_services(home, settings, binaries, table, logins) if has_airflow(settings) else ()),
     )
 
 

@@ -36,7 +36,7 @@ MARK: Final = "SUPERVISED_BY"
 
 # A neighbour's settings in the user's shell (an AWS profile, a PGHOST, Java options) must not reach our services.
 _FOREIGN: Final = (
-    "AWS_", "MLFLOW_", "PG", "QUARKUS_", "APICURIO_", "VGW_", "ROOT_ACCESS_KEY", "ROOT_SECRET", "KAFKA_", "CONNECT_", "KC_",
+    "AIRFLOW_", "AWS_", "MLFLOW_", "PG", "QUARKUS_", "APICURIO_", "VGW_", "ROOT_ACCESS_KEY", "ROOT_SECRET", "KAFKA_", "CONNECT_", "KC_",
     "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS", "CLASSPATH", "SUPERVISOR_",
 )  # fmt: skip
 

@@ -9,7 +9,8 @@
     kafka ─┬─► topics ───────────────────────────────┤
            └─► connect ──────────────────────────────┘
 
-    profile full: databases ─► keycloak ─► realm ─► champion ─► api, shadow
+    profile full: databases ─┬─► keycloak ─► realm ─► champion ─► api, shadow
+                             └─► airflow-tables ─► airflow-*
 
 Everything is harmless when repeated. A second up asks every service whether it is ready, and repeats the rest only
 when what it applies (schemas, sinks, migrations, demo model, addresses) has changed.
@@ -20,15 +21,15 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from contracts.errors import Misconfigured, Transient
 from contracts.settings import Settings
-from sightline.stack import bootstrap, install, keycloak, realm, storage
+from sightline.stack import airflow_services, bootstrap, install, keycloak, realm, storage
 from sightline.stack.config_files import config_files
 from sightline.stack.home import Home, read_env, write_private, write_settings
 from sightline.stack.install import Say
@@ -55,6 +56,7 @@ _AFTER: Final[dict[str, tuple[str, ...]]] = {
     "keycloak": ("databases",),
     "api": ("champion", "schemas", "topics", "realm"),
     "shadow": ("champion", "schemas", "topics"),
+    "airflow": ("airflow-tables",),
 }
 
 
@@ -75,6 +77,7 @@ def up(
     port_base: int | None = None,
     workers: int | None = None,
     first_model: Path | None = None,
+    airflow: bool | None = None,
 ) -> Stack:
     """Brings the whole stack up and returns when it takes frames.
 
@@ -85,6 +88,7 @@ def up(
         port_base: moves all ports, and is remembered; a running stack must be down for it.
         workers: stream worker processes, remembered.
         first_model: the folder of who is champion first, remembered; the demo model without.
+        airflow: whether profile full has it, remembered; it has at first.
 
     Raises:
         Misconfigured: a port is held, a tool is missing, a setting does not fit.
@@ -93,9 +97,14 @@ def up(
     home = Home(settings.stack.home.expanduser().absolute())
     home.make()
     with locked(home.lock, waiting=lambda: say("another up or down is at work: waiting for it")):
-        settings = _settled(
-            home, settings, profile=profile, port_base=port_base, workers=workers, first_model=first_model
-        )
+        given = {
+            "profile": profile,
+            "port_base": port_base,
+            "stream_workers": workers,
+            "first_model": first_model,
+            "airflow": airflow,
+        }
+        settings = _settled(home, settings, given)
         binaries = install.ensure(settings, say)
         storage.prepare_s3(home)  # first: how the service is started depends on the filesystem
         logins = _logins(home, settings)
@@ -119,26 +128,17 @@ def _logins(home: Home, settings: Settings) -> Logins | None:
     """The passwords and secrets of profile full, made once."""
     if settings.stack.profile == "core":
         return None
-    return ensure_logins(home, people=realm.people(), accounts=(*realm.accounts(), keycloak.ADMIN_CLIENT))
+    return ensure_logins(
+        home,
+        people=realm.people(),
+        accounts=(*realm.accounts(), keycloak.ADMIN_CLIENT),
+        keys=airflow_services.KEYS,
+    )
 
 
-def _settled(
-    home: Home,
-    settings: Settings,
-    *,
-    profile: str | None,
-    port_base: int | None,
-    workers: int | None,
-    first_model: Path | None,
-) -> Settings:
+def _settled(home: Home, settings: Settings, given: Mapping[str, Any]) -> Settings:
     """Writes the settings file and reads it back: from here on all commands of this home agree."""
-    given = {
-        "profile": profile,
-        "port_base": port_base,
-        "stream_workers": workers,
-        "first_model": first_model,
-        "home": home.folder,
-    }
+    given = {**given, "home": home.folder}
     stack = settings.stack.model_copy(update={name: value for name, value in given.items() if value is not None})
     stack = type(stack).model_validate(stack.model_dump(exclude_unset=True))  # the bounds hold for what was given too
     settings = settings.model_copy(update={"stack": stack})
@@ -280,6 +280,15 @@ def _steps(
             told("realm", "roles, clients, people", lambda given: bootstrap.ensure_realm(given, logins), "keycloak")
         ]
         behind_login = ("realm", "migrations")
+        if binaries.airflow is not None:
+            login.append(
+                told(
+                    "airflow-tables",
+                    "of its version; a pool of GPUs",
+                    lambda given: bootstrap.prepare_airflow(home, given, binaries, logins),
+                    "databases",
+                )
+            )
     return [
         *services_alone,
         *login,

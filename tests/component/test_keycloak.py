@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import httpx
@@ -11,7 +12,7 @@ import pytest
 from inference.api.permissions import Role
 from inference.api.problems import Problem
 from inference.api.tokens import Verifier
-from sightline.stack import realm
+from sightline.stack import airflow_permissions, realm
 from tests.support.keycloak import REALM, KeycloakServer
 
 PEOPLE_ROLES = {
@@ -138,7 +139,53 @@ def test_the_realm_lets_nobody_register_and_slows_down_who_guesses(keycloak: Key
     assert not found["registrationAllowed"]
     assert found["bruteForceProtected"]
     direct = {client["clientId"] for client in clients if client.get("directAccessGrantsEnabled")}
-    assert direct & {"sightline-demo", *realm.accounts(), "sightline-cli", "sightline-docs"} == {"sightline-demo"}
+    assert direct & {"sightline-demo", *realm.accounts(), "sightline-cli", "sightline-docs"} == {
+        "sightline-demo",
+        "sightline-airflow",
+    }
+
+
+def test_the_demo_users_have_the_ids_of_the_file_and_what_everybody_has(keycloak: KeycloakServer):
+    file = json.loads(realm.FILE.read_text())["people"]
+    with keycloak.admin() as admin:
+        for name, said in file.items():
+            found = admin.get(f"/admin/realms/{REALM}/users/{said['id']}")
+            roles = admin.get(f"/admin/realms/{REALM}/users/{said['id']}/role-mappings")["realmMappings"]
+            assert found["username"] == name
+            assert {role["name"] for role in roles} == {name, f"default-roles-{REALM}"}
+
+
+def test_a_permission_that_was_bent_is_put_back_and_one_that_was_added_goes(keycloak: KeycloakServer):
+    bent = airflow_permissions.authorization()
+    look = next(policy for policy in bent["policies"] if policy["name"] == "viewers look")
+    look["config"]["scopes"] = json.dumps(["GET", "LIST", "POST"])
+    bent["policies"].append({**look, "name": "everybody starts"})
+    with keycloak.admin() as admin:
+        client = admin.get(f"/admin/realms/{REALM}/clients", clientId="sightline-airflow")[0]["id"]
+        admin.post(f"/admin/realms/{REALM}/clients/{client}/authz/resource-server/import", bent)
+    assert keycloak.ensure_realm() == [
+        "permissions of sightline-airflow: viewers look",
+        "permissions of sightline-airflow: no longer everybody starts",
+    ]
+    assert keycloak.ensure_realm() == []
+
+
+def test_a_realm_from_before_airflow_gets_its_permissions_and_keeps_its_people(keycloak: KeycloakServer):
+    name = "before-airflow"
+    before = keycloak.wanted(name)
+    before["authorization"] = {}
+    [client] = [client for client in before["clients"] if client["clientId"] == "sightline-airflow"]
+    client |= {"authorizationServicesEnabled": False, "directAccessGrantsEnabled": False, "redirectUris": []}
+    with keycloak.admin() as admin:
+        realm.ensure(admin, before, keycloak.passwords)
+        [person] = admin.get(f"/admin/realms/{name}/users", username="approver", exact="true")
+        changes = keycloak.ensure_realm(name)
+        assert [change.partition(":")[0] for change in changes] == [
+            "client sightline-airflow",
+            "permissions of sightline-airflow",
+        ]
+        assert admin.get(f"/admin/realms/{name}/users", username="approver", exact="true") == [person]
+    assert keycloak.ensure_realm(name) == []
 
 
 def test_a_wrong_password_gets_no_token(keycloak: KeycloakServer):

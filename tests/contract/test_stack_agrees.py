@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from connectors.reconcile import templates
 from contracts.settings import PREFIX, PostgresSettings, S3Settings, ServingEngine, Settings, StackSettings
 from contracts.topics import MAX_RECORD_BYTES, SINKS
 from inference.engines import KINDS
-from sightline.stack import keycloak, realm
+from sightline.stack import airflow_services, install, keycloak, realm
 from sightline.stack.bootstrap import _APPLIED, DEMO_MODEL, ROOT
 from sightline.stack.config_files import config_files
 from sightline.stack.home import Home, write_settings
@@ -28,10 +29,12 @@ from sightline.stack.service import Service
 from sightline.stack.services import services
 from sightline.stack.supervision import Supervisor
 
+AIRFLOW = ("airflow-api-server", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer")
 SECRETS = ("a-secret-of-postgres", "a-secret-of-s3")
 LOGINS = Logins(
     people={name: f"a-password-of-{name}" for name in realm.people()},
     accounts={name: f"a-secret-of-{name}" for name in (*realm.accounts(), keycloak.ADMIN_CLIENT)},
+    keys={name: f"a-key-named-{name}" for name in airflow_services.KEYS},
 )
 
 
@@ -52,7 +55,7 @@ def settings(home: Home) -> Settings:
 
 
 def binaries() -> Binaries:
-    names = ("java", "java_archive", "kafka_jars", "registry", "versitygw", "postgres", "keycloak")
+    names = ("java", "java_archive", "kafka_jars", "registry", "versitygw", "postgres", "keycloak", "airflow")
     return Binaries(**{name: Path("/bin") / name for name in names}, connect_plugins=(Path("/a"), Path("/b")))
 
 
@@ -117,18 +120,19 @@ def test_no_secret_is_in_a_command_or_a_generated_file_or_a_repr(
     Supervisor(home).write(all_services)
     texts = [" ".join(service.command) + repr(service) + service.url + service.login for service in all_services]
     texts += [*config_files(home, settings, binaries()).values(), home.supervisor_config.read_text()]
-    secrets = (*SECRETS, *LOGINS.people.values(), *LOGINS.accounts.values())
+    secrets = (*SECRETS, *LOGINS.people.values(), *LOGINS.accounts.values(), *LOGINS.keys.values())
     assert not [text for text in texts for secret in secrets if secret in text]
     orders = [home.order(service.name) for service in all_services]
     assert any(SECRETS[0] in order.read_text() for order in orders)
     assert all(order.stat().st_mode & 0o077 == 0 for order in orders)
 
 
-def test_profile_core_is_full_without_login_api_and_shadow(home: Home, settings: Settings):
+def test_profile_core_is_full_without_login_api_shadow_and_airflow(home: Home, settings: Settings):
     stack = settings.stack.model_copy(update={"profile": "core"})
     core = services(home, settings.model_copy(update={"stack": stack}), binaries())
     full = services(home, settings, binaries(), LOGINS)
-    assert {service.name for service in full} - {service.name for service in core} == {"keycloak", "api", "shadow"}
+    added = {service.name for service in full} - {service.name for service in core}
+    assert added == {"keycloak", "api", "shadow", *AIRFLOW}
     for service in core:
         same = next(other for other in full if other.name == service.name)
         assert (same.ports, same.needs, same.stop_level) == (service.ports, service.needs, service.stop_level)
@@ -150,8 +154,49 @@ def test_each_service_has_the_secrets_that_it_needs_and_no_others(all_services: 
     assert given.pop("mlflow") == {"sightline-mlflow"}
     assert given.pop("api") == {"sightline-promoter"}
     assert given.pop("shadow") == {"sightline-worker"}
+    assert [given.pop(name) for name in AIRFLOW] == [
+        {"sightline-airflow"},
+        {"sightline-airflow", "sightline-jobs"},  # its children are the tasks
+        {"sightline-airflow"},
+        {"sightline-airflow"},
+    ]
     assert {name for name in given if given[name]} == {"stream-0", "stream-1", "stream-2"}
     assert given["stream-0"] == {"sightline-worker"}
+
+
+def test_airflow_can_be_left_out(home: Home, settings: Settings):
+    alone = settings.model_copy(update={"stack": settings.stack.model_copy(update={"airflow": False})})
+    without = services(home, alone, dataclasses.replace(binaries(), airflow=None), LOGINS)
+    assert {service.name for service in services(home, settings, binaries(), LOGINS)} - {
+        service.name for service in without
+    } == set(AIRFLOW)
+    assert "airflow" not in {part.name for part in install.parts(alone)}
+    assert "airflow" in {part.name for part in install.parts(settings)}
+
+
+def test_airflow_is_told_everything_by_its_environment(all_services: tuple[Service, ...], settings: Settings):
+    table = ports(settings.stack)
+    for service in (service for service in all_services if service.name in AIRFLOW):
+        given = service.environment
+        assert given["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"].endswith(f"@127.0.0.1:{table['postgres']}/airflow")
+        assert given["AIRFLOW__API__BASE_URL"] == f"http://127.0.0.1:{table['airflow']}"
+        assert given["AIRFLOW__LOGGING__REMOTE_BASE_LOG_FOLDER"] == "s3://airflow-logs"
+        assert given["PYTHONPATH"] == f"{ROOT}:{ROOT / 'plugins'}"
+        connections = {
+            name: json.loads(given[f"AIRFLOW_CONN_{name}"]) for name in ("SIGHTLINE_POSTGRES", "SIGHTLINE_S3")
+        }
+        assert {name: said["password"] for name, said in connections.items()} == dict(
+            zip(connections, SECRETS, strict=True)
+        )
+        assert "read_only=on" in connections["SIGHTLINE_POSTGRES"]["extra"]["options"]
+        assert not [name for name in given if name.startswith(f"{PREFIX}LOGIN__")] or service.name.endswith("scheduler")
+
+
+def test_the_demo_approvers_are_named_to_the_jobs(all_services: tuple[Service, ...]):
+    [scheduler] = [service for service in all_services if service.name == "airflow-scheduler"]
+    said = json.loads(scheduler.environment[f"{PREFIX}JOBS__APPROVERS"])
+    file = json.loads(realm.FILE.read_text())["people"]
+    assert sorted(said) == sorted([file[name]["id"], name] for name in ("approver", "admin"))
 
 
 def test_the_shadow_is_a_challenger_and_the_workers_are_not(all_services: tuple[Service, ...]):

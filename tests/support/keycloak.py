@@ -22,6 +22,7 @@ import re
 import subprocess
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -40,7 +41,7 @@ from tests.support.postgres import PostgresServer, free_port, postgres_server
 START_SECONDS = 180
 REALM = "sightline"
 ADMIN_SECRET = "setup-of-a-test-" + "0" * 16
-API_URL, MLFLOW_URL = "http://127.0.0.1:19060", "http://127.0.0.1:19050"
+API_URL, MLFLOW_URL, AIRFLOW_URL = "http://127.0.0.1:19060", "http://127.0.0.1:19050", "http://127.0.0.1:19087"
 
 
 @dataclass(kw_only=True)
@@ -94,14 +95,19 @@ class KeycloakServer:
     def admin(self) -> KeycloakAdmin:
         return KeycloakAdmin(self.url, ADMIN_SECRET)
 
-    def _wanted(self) -> dict[str, Any]:
-        return realm.load(realm.filling(api_url=API_URL, mlflow_url=self.mlflow_url, secrets=self.secrets))
+    def wanted(self, name: str = REALM) -> dict[str, Any]:
+        """The file, filled in, for a realm of this name."""
+        wanted = realm.load(
+            realm.filling(api_url=API_URL, mlflow_url=self.mlflow_url, airflow_url=AIRFLOW_URL, secrets=self.secrets)
+        )
+        wanted["realm"]["realm"] = name
+        if name != REALM:  # an id is one person's, whatever the realm
+            wanted["people"] = {person: {**said, "id": str(uuid.uuid4())} for person, said in wanted["people"].items()}
+        return wanted
 
     def ensure_realm(self, name: str = REALM) -> list[str]:
-        wanted = self._wanted()
-        wanted["realm"]["realm"] = name
         with self.admin() as admin:
-            return realm.ensure(admin, wanted, self.passwords)
+            return realm.ensure(admin, self.wanted(name), self.passwords)
 
     def new_realm(self, name: str) -> AuthSettings:
         self.ensure_realm(name)
@@ -119,9 +125,9 @@ class KeycloakServer:
     def new_person(self, name: str, roles: list[str]) -> None:
         """Somebody who may log in with a password and has these realm roles."""
         self.passwords[name] = f"a-password-of-{name}"
-        wanted = self._wanted()
+        wanted = self.wanted()
         with self.admin() as admin:
-            realm.ensure(admin, wanted | {"people": {**wanted["people"], name: roles}}, self.passwords)
+            realm.ensure(admin, wanted | {"people": {**wanted["people"], name: {"roles": roles}}}, self.passwords)
 
     def rotate_key(self) -> str:
         """From now on tokens are signed with a new key; the old one is still published. Returns the new key's id."""

@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -49,13 +49,34 @@ def full_stack() -> Iterator[Settings]:
 
 
 @contextmanager
-def running_stack(*, workers: int = 1, profile: str = "core", first_model: Path | None = None) -> Iterator[Settings]:
-    """A stack that takes frames. Leaves no process and no file."""
+def running_stack(
+    *,
+    workers: int = 1,
+    profile: str = "core",
+    first_model: Path | None = None,
+    airflow: bool = False,
+    dags: Path | None = None,
+) -> Iterator[Settings]:
+    """A stack that takes frames. Airflow, which few tests need, when asked for. Leaves no process and no file."""
     with a_home() as home:
         try:
             base = str(free_port_base())
             first = ["--first-model", str(first_model)] if first_model else []
-            sightline(home, "up", "--profile", profile, "--port-base", base, "--workers", str(workers), *first)
+            extra = {"SIGHTLINE_STACK__DAGS": str(dags)} if dags else {}
+            jobs = "--airflow" if airflow else "--no-airflow"
+            sightline(
+                home,
+                "up",
+                "--profile",
+                profile,
+                "--port-base",
+                base,
+                "--workers",
+                str(workers),
+                jobs,
+                *first,
+                extra=extra,
+            )
             yield settings_of(home)
         finally:
             sightline(home, "down", seconds=DOWN_SECONDS)
@@ -103,11 +124,13 @@ def environment(home: Path) -> dict[str, str]:
     return kept | {"SIGHTLINE_STACK__HOME": str(home)}
 
 
-def sightline(home: Path, *arguments: str, seconds: float = UP_SECONDS, code: int = 0) -> str:
+def sightline(
+    home: Path, *arguments: str, seconds: float = UP_SECONDS, code: int = 0, extra: Mapping[str, str] | None = None
+) -> str:
     """Runs the command line, asserts its exit code, returns what it said."""
     ended = subprocess.run(
         [sys.executable, "-m", "sightline.cli", *arguments],
-        env=environment(home),
+        env={**environment(home), **(extra or {})},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,17 @@ def test_they_are_made_once_and_new_names_get_theirs(tmp_path: Path):
     assert not [password for password in every if password in repr(second)]
 
 
+def test_keys_are_made_once_and_a_file_from_before_them_is_read(tmp_path: Path):
+    home = a_home(tmp_path)
+    home.logins_file.write_text('{"people": {"viewer": "a-password"}, "accounts": {}}')
+    assert logins.read(home).keys == {}
+    first = logins.ensure(home, people=["viewer"], accounts=[], keys=["airflow-fernet"])
+    assert first.people == {"viewer": "a-password"}
+    assert len(base64.urlsafe_b64decode(first.keys["airflow-fernet"])) == 32
+    assert logins.ensure(home, people=["viewer"], accounts=[], keys=["airflow-fernet"]) == first
+    assert first.keys["airflow-fernet"] not in repr(first)
+
+
 def test_without_profile_full_there_are_none_and_it_says_so(tmp_path: Path):
     with pytest.raises(Misconfigured, match="sightline up --profile full"):
         logins.read(a_home(tmp_path))
@@ -60,7 +72,7 @@ def settled(
     home: Home, *, profile: str | None = None, port_base: int | None = None, first_model: Path | None = None
 ) -> Settings:
     settings = Settings.load(home=home.folder)
-    return _settled(home, settings, profile=profile, port_base=port_base, workers=None, first_model=first_model)
+    return _settled(home, settings, {"profile": profile, "port_base": port_base, "first_model": first_model})
 
 
 def test_the_first_champions_folder_is_remembered(tmp_path: Path):
