@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from botocore.response import StreamingBody
     from mypy_boto3_s3 import S3Client
 
+BATCH: Final = 1000  # objects of one deletion; the protocol allows no more
 CONNECTIONS: Final = 16  # requests at a time of one store; use no more threads than this
 
 _PIECE: Final = 256 * 1024
@@ -180,6 +181,25 @@ class FrameStore:
         """Takes an object away; harmless when there is none."""
         with translated(self._endpoint):
             self._client.delete_object(Bucket=self._bucket, Key=key)
+
+    def delete_many(self, keys: Sequence[str]) -> None:
+        """Takes objects away, at most BATCH of them; harmless where there is none.
+
+        Raises:
+            Transient: some are still there.
+        """
+        if not keys:
+            return
+        with translated(self._endpoint):
+            answer = self._client.delete_objects(
+                Bucket=self._bucket, Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True}
+            )
+        refused = answer.get("Errors", [])
+        if refused:
+            raise Transient(
+                f"the object store at {self._endpoint} left {len(refused)} of {len(keys)} objects, the first one with "
+                f"{refused[0].get('Code', 'no code')}"
+            )
 
     def keys(self, prefix: str) -> Iterator[str]:
         """The keys below a prefix, in order."""
