@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,6 +22,7 @@ from inference.batch.__main__ import main, parser_of
 from inference.batch.job import Result
 from inference.domain.review import LabelledBox, Purpose, Review, Verdict
 from inference.persistence import connect, ensure_partitions, erasure, expirations, frames, reviews
+from inference.persistence.expirations import of_day
 from inference.persistence.frames import Wanted
 from inference.persistence.labels import Snapshot
 from inference.persistence.objects import FrameStore
@@ -297,6 +299,28 @@ def test_killed_in_the_middle_of_the_objects_the_same_command_finishes_it(
     assert run(kept_days).exit_code == 0
     assert list(kept_days.store.keys("")) == []
     assert [state for *_, state in states(kept_days)] == ["done"]
+
+
+def test_a_review_that_comes_while_its_frame_is_written_down_waits_and_is_refused(kept_days: Pipeline) -> None:
+    [row, *_] = send(kept_days, "line-1", 33)
+    outcomes: list[str] = []
+
+    def say_something() -> None:
+        try:
+            review(kept_days, row)
+        except Rejected as error:
+            outcomes.append(error.code)
+
+    person = threading.Thread(target=say_something)
+    with connect(kept_days.settings) as connection:
+        connection.execute("SELECT")  # begins the transaction that the block's end commits
+        expirations.keep_and_intend(connection, of_day(row["captured_at"].date(), None))
+        person.start()
+        person.join(0.5)
+        assert person.is_alive()
+    person.join(10)
+    assert outcomes == ["unknown_frame"]
+    assert count(kept_days, "reviews") == 0
 
 
 def test_a_second_run_at_the_same_time_is_refused(kept_days: Pipeline) -> None:
