@@ -28,10 +28,10 @@ from contracts.logs import get_logger
 from contracts.settings import RetentionSettings, Settings
 from inference.batch.job import Result, Say
 from inference.domain.retention import Found, Plan, Portion, Rule, plan
-from inference.persistence import connect, expirations, old_objects
+from inference.persistence import connect, expirations, old_frames, old_objects
 from inference.persistence.database import Connection
-from inference.persistence.expirations import Reach, of_day
 from inference.persistence.objects import FrameStore
+from inference.persistence.old_frames import Reach, of_day
 
 ABOUT: Final = "Deletes what is older than the retention; reviewed frames are kept."
 
@@ -119,7 +119,7 @@ class _Run:
 
     def all(self, limit: int | None) -> Result:
         """Everything, in its order."""
-        now = expirations.earliest_clock(self.connection)
+        now = old_frames.earliest_clock(self.connection)
         if not self.is_dry:
             self._told(f"{expirations.settle(self.connection)} ranges of an earlier run settled")
         made = self._plan(now, limit)
@@ -137,16 +137,16 @@ class _Run:
 
     def _plan(self, now: datetime, limit: int | None) -> Plan:
         first = self.rule.first_day(now)
-        counted = expirations.found(self.connection, Reach(first=_FIRST, end=first, cameras=self._only()))
+        counted = old_frames.found(self.connection, Reach(first=_FIRST, end=first, cameras=self._only()))
         for camera in self._cameras():
             end = self.rule.first_day_of(camera, now)
             if end > first:
-                counted += expirations.found(self.connection, Reach(first=first, end=end, cameras=[camera]))
-        bare = expirations.bare_days(self.connection, first) if self.rule.only is None else set()
+                counted += old_frames.found(self.connection, Reach(first=first, end=end, cameras=[camera]))
+        bare = old_frames.bare_days(self.connection, first) if self.rule.only is None else set()
         return plan(counted, bare, rule=self.rule, now=now, limit=limit)
 
     def _cameras(self) -> list[str]:
-        known = set(expirations.cameras(self.connection)) | set(self.rule.cameras)
+        known = set(old_frames.cameras(self.connection)) | set(self.rule.cameras)
         return sorted(known if self.rule.only is None else self.rule.only)
 
     def _only(self) -> list[str] | None:
@@ -170,7 +170,7 @@ class _Run:
         rows = expirations.delete_rows(self.connection, reach)
         self._told(f"{portion.day}: {rows} other rows deleted")
         self._told(f"{portion.day}: {expirations.settle(self.connection)} ranges done")
-        left = expirations.count_left(self.connection, reach)
+        left = old_frames.count_left(self.connection, reach)
         left += old_objects.sweep(self.connection, self.store, reach, is_deleting=False)
         self.left += left
         self._told(f"{portion.day}: verified, {left} rows and objects left")

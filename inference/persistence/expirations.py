@@ -1,7 +1,6 @@
 """What the retention does in the tables, statement by statement; the job puts them in order.
 
     only_one(connection)          one run at a time, an erasure included
-    found, bare_days              what is old, counted
     keep_and_intend               reviewed frames moved to kept_*, the others written down in expirations
     standing(ids)                 which objects may go
     drop_day, delete_rows         partitions, or rows
@@ -14,71 +13,35 @@ for the next run. Every statement may be run again.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
-from typing import Any, Final
+from datetime import date
+from typing import Final
 
 import psycopg
 
 from contracts.errors import Transient
-from inference.domain.retention import Found
 from inference.persistence.database import Connection
+from inference.persistence.old_frames import COVERED, PARTITIONS, STAYS, TABLES, Reach, midnight, of_day, within
 
-TABLES: Final = ("frames", "predictions", "detections")
 REASON: Final = "retention"
 UNSEEN: Final = "retention, and no row was ever seen"
 
 # A review is saved under the shared lock, so that it is there before a frame is written down, or refused after it.
 SAVING_LOCK: Final = "hashtext('sightline.reviews_and_retention')"
-COVERED: Final = (
-    "EXISTS (SELECT FROM expirations AS taken WHERE taken.session_id = frames.session_id "
-    "AND frames.sequence BETWEEN taken.first_sequence AND taken.last_sequence)"
-)
 
 _ONE_RUN: Final = "hashtext('sightline.expire')"
 _ATTEMPTS: Final = 20
-_DAY_OF: Final = re.compile(r"[a-z]+_(\d{4})(\d\d)(\d\d)")
-_STAYS: Final = """(
-    EXISTS (SELECT FROM standing_reviews AS said WHERE said.frame_id = frames.frame_id)
-    OR EXISTS (
-        SELECT FROM review_claims AS held
-        WHERE held.frame_id = frames.frame_id AND held.expires_at > (now() AT TIME ZONE 'UTC')
-    )
-)"""
-
-
-def _within(table: str) -> str:
-    return (
-        f"{table}.frame_id >= uuid7_floor(%(first)s) AND {table}.frame_id < uuid7_floor(%(end)s) "
-        f"AND (%(cameras)s::text[] IS NULL OR {table}.camera_id = ANY(%(cameras)s))"
-    )
-
-
-_FOUND: Final = f"""
-    SELECT day, camera_id, count(*), sum(size_bytes), count(*) FILTER (WHERE stays),
-        coalesce(sum(size_bytes) FILTER (WHERE stays), 0)
-    FROM (
-        SELECT captured_at::date AS day, camera_id, size_bytes::bigint, {_STAYS} AS stays
-        FROM frames WHERE {_within("frames")}
-    ) AS old
-    GROUP BY day, camera_id
-"""  # noqa: S608 - texts of our own, here and below
-_PREDICTED_DAYS: Final = "SELECT DISTINCT captured_at::date FROM predictions WHERE frame_id < uuid7_floor(%s)"
-_PARTITIONS: Final = (
-    "SELECT relname FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid WHERE inhparent = %s::regclass"
-)
+# What is written down already stays so, whoever claims it now: its object may be gone.
 _KEEP_FRAMES: Final = f"""
-    WITH moved AS (DELETE FROM frames WHERE {_within("frames")} AND {_STAYS} RETURNING *)
+    WITH moved AS (DELETE FROM frames WHERE {within("frames")} AND {STAYS} AND NOT {COVERED} RETURNING *)
     INSERT INTO kept_frames SELECT * FROM moved ON CONFLICT DO NOTHING
 """  # noqa: S608
 _KEEP_PREDICTIONS: Final = f"""
     WITH moved AS (
         DELETE FROM predictions
-        WHERE {_within("predictions")}
+        WHERE {within("predictions")}
             AND EXISTS (SELECT FROM kept_frames WHERE kept_frames.frame_id = predictions.frame_id)
         RETURNING *
     )
@@ -87,11 +50,11 @@ _KEEP_PREDICTIONS: Final = f"""
 # The loser of a conflict has no row of its own: it goes with the frame that was stored in its place.
 _INTEND: Final = f"""
     WITH doomed AS (
-        SELECT camera_id, session_id, sequence FROM frames WHERE {_within("frames")} AND NOT {COVERED}
+        SELECT camera_id, session_id, sequence FROM frames WHERE {within("frames")} AND NOT {COVERED}
         UNION
         SELECT lost.camera_id, lost.session_id, lost.sequence
         FROM frame_conflicts AS lost JOIN frames ON frames.frame_id = lost.frame_id
-        WHERE {_within("frames")} AND NOT {COVERED.replace("frames.", "lost.")}
+        WHERE {within("frames")} AND NOT {COVERED.replace("frames.", "lost.")}
     ), numbered AS (
         SELECT *, sequence - row_number() OVER (PARTITION BY camera_id, session_id ORDER BY sequence) AS island
         FROM doomed
@@ -101,32 +64,28 @@ _INTEND: Final = f"""
     FROM numbered GROUP BY camera_id, session_id, island
 """  # noqa: S608
 _STANDING: Final = f"""
-    SELECT frame_id::text, {COVERED} FROM frames WHERE frame_id = ANY(%(ids)s::uuid[]) AND {_within("frames")}
+    SELECT frame_id::text, {COVERED} FROM frames WHERE frame_id = ANY(%(ids)s::uuid[]) AND {within("frames")}
     UNION ALL
     SELECT frame_id::text, FALSE FROM kept_frames WHERE frame_id = ANY(%(ids)s::uuid[])
 """  # noqa: S608
-_IS_NEWS: Final = f"SELECT EXISTS (SELECT FROM frames WHERE {_within('frames')} AND ({_STAYS} OR NOT {COVERED}))"  # noqa: S608
+_IS_NEWS: Final = f"SELECT EXISTS (SELECT FROM frames WHERE {within('frames')} AND NOT {COVERED})"  # noqa: S608
 _DELETE: Final = f"""
-    WITH gone AS (DELETE FROM frames WHERE {_within("frames")} AND {COVERED} RETURNING frame_id),
+    WITH gone AS (DELETE FROM frames WHERE {within("frames")} AND {COVERED} RETURNING frame_id),
     unpredicted AS (
         DELETE FROM predictions USING gone
-        WHERE predictions.frame_id = gone.frame_id AND {_within("predictions")}
+        WHERE predictions.frame_id = gone.frame_id AND {within("predictions")}
     )
     DELETE FROM frame_conflicts USING gone WHERE frame_conflicts.frame_id = gone.frame_id
 """  # noqa: S608
 _ROWLESS: Final = "NOT EXISTS (SELECT FROM frames WHERE frames.frame_id = {0}.frame_id)"
 _DELETE_ROWLESS: Final = (
-    f"DELETE FROM predictions WHERE {_within('predictions')} AND {_ROWLESS.format('predictions')}",  # noqa: S608
-    f"DELETE FROM detections WHERE {_within('detections')} AND {_ROWLESS.format('detections')}",  # noqa: S608
+    f"DELETE FROM predictions WHERE {within('predictions')} AND {_ROWLESS.format('predictions')}",  # noqa: S608
+    f"DELETE FROM detections WHERE {within('detections')} AND {_ROWLESS.format('detections')}",  # noqa: S608
     """
     DELETE FROM frame_conflicts WHERE frame_id >= uuid7_floor(%(first)s) AND frame_id < uuid7_floor(%(end)s)
         AND NOT EXISTS (SELECT FROM all_frames WHERE all_frames.frame_id = frame_conflicts.frame_id)
     """,
 )
-_LEFT: Final = f"""
-    SELECT (SELECT count(*) FROM frames WHERE {_within("frames")})
-        + (SELECT count(*) FROM predictions WHERE {_within("predictions")} AND %(cameras)s::text[] IS NULL)
-"""  # noqa: S608
 _SETTLE: Final = f"""
     UPDATE expirations SET state = 'done', done_at = now() AT TIME ZONE 'UTC'
     WHERE state = 'intended' AND reason = '{REASON}' AND NOT EXISTS (
@@ -153,26 +112,6 @@ _UNSEEN: Final = f"""
 """  # noqa: S608
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reach:
-    """Which rows a statement is about: captured from `first` to before `end`, by these cameras; None: by all."""
-
-    first: date
-    end: date
-    cameras: Sequence[str] | None
-
-    @property
-    def values(self) -> dict[str, Any]:
-        """As the statements want them."""
-        cameras = None if self.cameras is None else list(self.cameras)
-        return {"first": _midnight(self.first), "end": _midnight(self.end), "cameras": cameras}
-
-
-def of_day(day: date, cameras: Sequence[str] | None) -> Reach:
-    """One day."""
-    return Reach(first=day, end=day + timedelta(days=1), cameras=cameras)
-
-
 @contextmanager
 def only_one(connection: Connection) -> Iterator[None]:
     """Keeps a second run out for as long as this connection lives; a killed one's lock goes with its connection.
@@ -188,41 +127,6 @@ def only_one(connection: Connection) -> Iterator[None]:
     finally:
         if not connection.closed:
             connection.execute(f"SELECT pg_advisory_unlock({_ONE_RUN})")
-
-
-def earliest_clock(connection: Connection) -> datetime:
-    """The time, by the clock that is behind: ours or the database's. One that is ahead must not delete what is young."""
-    [(theirs,)] = connection.execute("SELECT now() AT TIME ZONE 'UTC'").fetchall()
-    now: datetime = min(theirs, datetime.now(UTC))
-    return now
-
-
-def found(connection: Connection, reach: Reach) -> list[Found]:
-    """What live frames there are, by camera and day."""
-    return [
-        Found(
-            day=day,
-            camera_id=camera_id,
-            frames=frames,
-            size_bytes=int(size),
-            reviewed=stay,
-            reviewed_bytes=int(stay_size),
-        )
-        for day, camera_id, frames, size, stay, stay_size in connection.execute(_FOUND, reach.values)
-    ]
-
-
-def bare_days(connection: Connection, end: date) -> set[date]:
-    """Days before `end` that have a partition, or predictions."""
-    names = [name for table in TABLES for (name,) in connection.execute(_PARTITIONS, (table,))]
-    days = {date(int(day[1]), int(day[2]), int(day[3])) for name in names if (day := _DAY_OF.fullmatch(name))}
-    days |= {day for (day,) in connection.execute(_PREDICTED_DAYS, (_midnight(end),))}
-    return {day for day in days if day < end}
-
-
-def cameras(connection: Connection) -> list[str]:
-    """All that have a session."""
-    return [name for (name,) in connection.execute("SELECT DISTINCT camera_id FROM sessions ORDER BY 1")]
 
 
 def keep_and_intend(connection: Connection, reach: Reach) -> tuple[int, int]:
@@ -254,12 +158,12 @@ def delete_rows(connection: Connection, reach: Reach) -> int:
         How many frames.
     """
     with connection.transaction():
-        before = connection.execute(f"SELECT count(*) FROM frames WHERE {_within('frames')}", reach.values).fetchone()  # noqa: S608
+        before = connection.execute(f"SELECT count(*) FROM frames WHERE {within('frames')}", reach.values).fetchone()  # noqa: S608
         connection.execute(_DELETE, reach.values)
         if reach.cameras is None:
             for statement in _DELETE_ROWLESS:
                 connection.execute(statement, reach.values)
-        after = connection.execute(f"SELECT count(*) FROM frames WHERE {_within('frames')}", reach.values).fetchone()  # noqa: S608
+        after = connection.execute(f"SELECT count(*) FROM frames WHERE {within('frames')}", reach.values).fetchone()  # noqa: S608
     return int((before or (0,))[0]) - int((after or (0,))[0])
 
 
@@ -294,16 +198,10 @@ def _drop_day(connection: Connection, reach: Reach) -> int | None:
         dropped = 0
         for table in TABLES:
             name = f"{table}_{reach.first:%Y%m%d}"
-            if (name,) in connection.execute(_PARTITIONS, (table,)).fetchall():
+            if (name,) in connection.execute(PARTITIONS, (table,)).fetchall():
                 connection.execute(f"DROP TABLE {name}")
                 dropped += 1
     return dropped
-
-
-def count_left(connection: Connection, reach: Reach) -> int:
-    """Rows that are still there."""
-    [(left,)] = connection.execute(_LEFT, reach.values).fetchall()
-    return int(left)
 
 
 def settle(connection: Connection) -> int:
@@ -323,9 +221,5 @@ def write_down_unseen(connection: Connection, camera_id: str, end: date) -> list
     Returns:
         (session, first, last) of each range that was not written down before.
     """
-    rows = connection.execute(_UNSEEN, {"camera": camera_id, "end": _midnight(end)})
+    rows = connection.execute(_UNSEEN, {"camera": camera_id, "end": midnight(end)})
     return [(session_id, first, last) for session_id, first, last in rows]
-
-
-def _midnight(day: date) -> datetime:
-    return datetime(day.year, day.month, day.day)  # noqa: DTZ001 - the columns are UTC

@@ -15,8 +15,9 @@ from typing import Final
 
 from contracts.identifiers import UUID7
 from inference.persistence.database import Connection
-from inference.persistence.expirations import Reach, standing
+from inference.persistence.expirations import standing
 from inference.persistence.objects import BATCH, FrameStore
+from inference.persistence.old_frames import Reach
 
 _DATE: Final = "date="
 

@@ -17,8 +17,9 @@ from contracts.errors import Rejected
 from inference.domain.review import UNDONE, LabelledBox, Review, Verdict, check
 from inference.domain.split import part_of
 from inference.persistence.database import Connection
-from inference.persistence.expirations import COVERED, SAVING_LOCK
+from inference.persistence.expirations import SAVING_LOCK
 from inference.persistence.frames import predictions_of
+from inference.persistence.old_frames import COVERED
 
 REQUEST_ID_REUSED: Final = "request_id_reused"
 

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from contracts.settings import Settings
+from contracts.settings import RetentionSettings, Settings
+from inference.persistence import ensure_partitions
 from inference.persistence.audit import rounds as audit_rounds
 from inference.persistence.objects import FrameStore, ensure_buckets
 from tests.support.object_store import ObjectStoreServer, object_store
@@ -41,3 +42,14 @@ def pipeline(postgres: PostgresServer, s3: ObjectStoreServer, monkeypatch: pytes
     monkeypatch.setattr(audit_rounds.dead_letters, "counts", lambda *_: {})
     monkeypatch.setattr(audit_rounds.dead_letters, "read", lambda *_: iter(()))
     return found
+
+
+@pytest.fixture
+def kept_days(pipeline: Pipeline) -> Pipeline:
+    """Its database has partitions, as when it was younger; a camera of its own keeps 7 days."""
+    pipeline.settings = pipeline.settings.model_copy(
+        update={"retention": RetentionSettings(days=30, cameras={"short": 7})}
+    )
+    older = pipeline.settings.model_copy(update={"retention": RetentionSettings(days=40)})
+    ensure_partitions(older)
+    return pipeline

@@ -1,4 +1,4 @@
-"""The job `expire` and `erase` on a real Postgres and a real object store."""
+"""The job `expire` on a real Postgres and a real object store."""
 
 from __future__ import annotations
 
@@ -6,79 +6,31 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-from typer.testing import CliRunner
 
+from contracts import logs
 from contracts.errors import Rejected, Transient
-from contracts.settings import RetentionSettings, Settings
-from inference.batch import expire
-from inference.batch.__main__ import main, parser_of
-from inference.batch.job import Result
-from inference.domain.review import LabelledBox, Purpose, Review, Verdict
+from contracts.settings import Settings
+from inference.batch.__main__ import main
+from inference.domain.review import Purpose
 from inference.persistence import connect, ensure_partitions, erasure, expirations, frames, reviews
-from inference.persistence.expirations import of_day
 from inference.persistence.frames import Wanted
 from inference.persistence.labels import Snapshot
 from inference.persistence.objects import FrameStore
+from inference.persistence.old_frames import of_day
 from inference.persistence.pool import Database
-from sightline.cli import app
+from tests.support.expiring import SESSIONS, count, dies, expired, killing, one, review, send, states
 from tests.support.rows import Row, a_frame, a_prediction, a_session, now, upsert
 from tests.support.stored_pipeline import Pipeline
 
-SESSIONS = {
-    "line-1": "019b7c3e-0000-7000-8000-0000000000aa",
-    "line-2": "019b7c3e-0000-7000-8000-0000000000bb",
-    "short": "019b7c3e-0000-7000-8000-0000000000cc",
-}
-BOX = LabelledBox(label="short", box=(10.0, 12.0, 30.0, 36.0))
 TABLES = ("frames", "predictions", "detections")
 STEPS = 8  # what a run says that takes one day: a line after each step
 EVERYTHING = (*TABLES, "kept_frames", "kept_predictions", "kept_detections", "expirations", "reviews", "sessions")
-
-
-@pytest.fixture
-def kept_days(pipeline: Pipeline) -> Pipeline:
-    """Its database has partitions, as when it was younger; a camera of its own keeps 7 days."""
-    pipeline.settings = pipeline.settings.model_copy(
-        update={"retention": RetentionSettings(days=30, cameras={"short": 7})}
-    )
-    older = pipeline.settings.model_copy(update={"retention": RetentionSettings(days=40)})
-    ensure_partitions(older)
-    return pipeline
-
-
-def send(pipeline: Pipeline, camera: str, age: int, count: int = 5) -> list[Row]:
-    began = now().replace(hour=12, minute=0, second=0) - timedelta(days=age)
-    ended = began + timedelta(minutes=1)
-    return pipeline.send(
-        count, camera_id=camera, session_id=SESSIONS[camera], started_at=began, updated_at=ended, closed_at=ended
-    )
-
-
-def run(pipeline: Pipeline, *options: str, say: Callable[[str], None] = lambda _: None) -> Result:
-    return expire.run(pipeline.settings, parser_of("expire")[0].parse_args(list(options)), say)
-
-
-def review(pipeline: Pipeline, row: Row, **changes: Any) -> int:
-    given = {"reviewer": "ann", "reviewer_name": "Ann", "verdict": Verdict.CORRECTED, "boxes": (BOX,)}
-    with connect(pipeline.settings) as connection:
-        return reviews.save(connection, Review(frame_id=row["frame_id"], **(given | changes)))
-
-
-def one(pipeline: Pipeline, query: str, *values: object) -> Any:
-    with connect(pipeline.settings) as connection:
-        [(value,)] = connection.execute(query, values).fetchall()
-    return value
-
-
-def count(pipeline: Pipeline, table: str) -> int:
-    return int(one(pipeline, f"SELECT count(*) FROM {table}"))
 
 
 def snapshot(pipeline: Pipeline) -> tuple[dict[str, list[Any]], list[str], list[str]]:
@@ -91,17 +43,10 @@ def snapshot(pipeline: Pipeline) -> tuple[dict[str, list[Any]], list[str], list[
     return rows, partitions, list(pipeline.store.keys(""))
 
 
-def states(pipeline: Pipeline) -> list[tuple[str, int, int, str, str]]:
-    with connect(pipeline.settings) as connection:
-        return connection.execute(
-            "SELECT camera_id, first_sequence, last_sequence, reason, state FROM expirations ORDER BY 1, 2"
-        ).fetchall()
-
-
 def test_frames_go_by_camera_and_age_and_the_audit_closes(kept_days: Pipeline) -> None:
     old, young = send(kept_days, "line-1", 33), send(kept_days, "line-2", 29)
     shorter = send(kept_days, "short", 9)
-    result = run(kept_days)
+    result = expired(kept_days)
     assert (result.exit_code, result.fields["frames"], result.fields["bytes"], result.fields["left"]) == (0, 10, 70, 0)
     assert set(result.fields["cameras"]) == {"line-1", "short"}
     assert list(kept_days.store.keys("")) == sorted(row["object_key"] for row in young)
@@ -115,12 +60,12 @@ def test_frames_go_by_camera_and_age_and_the_audit_closes(kept_days: Pipeline) -
 def test_a_whole_days_partitions_are_dropped_and_not_made_again(kept_days: Pipeline) -> None:
     [old, *_] = send(kept_days, "line-1", 33)
     [shorter, *_] = send(kept_days, "short", 9)
-    assert run(kept_days).fields["partitions"] == 3 * 10  # days 31 to 40
+    assert expired(kept_days).fields["partitions"] == 3 * 10  # days 31 to 40
     for row, is_there in ((old, False), (shorter, True)):
         name = f"frames_{row['captured_at']:%Y%m%d}"
         assert one(kept_days, "SELECT to_regclass(%s) IS NOT NULL", name) is is_there
     assert ensure_partitions(kept_days.settings) == []
-    assert run(kept_days).fields["days"] == []
+    assert expired(kept_days).fields["days"] == []
 
 
 def test_the_first_day_that_stays_is_not_touched(kept_days: Pipeline) -> None:
@@ -129,7 +74,7 @@ def test_the_first_day_that_stays_is_not_touched(kept_days: Pipeline) -> None:
         kept_days.deliver(0, captured_at=first),
         kept_days.deliver(1, captured_at=first - timedelta(milliseconds=1)),
     ]
-    run(kept_days)
+    expired(kept_days)
     assert list(kept_days.store.keys("")) == [rows[0]["object_key"]]
     assert one(kept_days, "SELECT frame_id::text FROM frames") == rows[0]["frame_id"]
 
@@ -147,7 +92,7 @@ def test_reviewed_and_claimed_frames_stay_and_are_read_as_before(kept_days: Pipe
         before = frames.find(connection, rows[1]["frame_id"])
         seen = frames.predictions_of(connection, [rows[1]["frame_id"]])
         reviews.undo(connection, undone, reviewer="ann", reviewer_name="Ann")
-    result = run(kept_days)
+    result = expired(kept_days)
     stay = [rows[1], rows[3]]
     assert (result.fields["frames"], result.fields["kept"]) == (3, 2)
     assert list(kept_days.store.keys("")) == sorted(row["object_key"] for row in stay)
@@ -171,7 +116,7 @@ def test_pages_over_live_and_kept_frames_hold_each_once_newest_first(kept_days: 
     old, young = send(kept_days, "line-1", 33), send(kept_days, "line-2", 1)
     for row in old:
         review(kept_days, row)
-    run(kept_days)
+    expired(kept_days)
     wanted = [row["frame_id"] for row in [*reversed(young), *reversed(old)]]
     got: list[str] = []
     with connect(kept_days.settings) as connection:
@@ -187,7 +132,7 @@ def test_the_gate_set_and_the_labels_still_hold_what_was_kept(kept_days: Pipelin
     review(kept_days, gate, purpose=Purpose.GATE)
     review(kept_days, train)
     before = {part: exported(kept_days.settings, part) for part in ("gate", "train", "all")}
-    assert run(kept_days).fields["kept"] == 2
+    assert expired(kept_days).fields["kept"] == 2
     assert {part: exported(kept_days.settings, part) for part in before} == before
     assert (before["gate"], before["train"]) == ([gate["frame_id"]], [train["frame_id"]])
     assert kept_days.store.get(gate["object_key"])
@@ -220,13 +165,13 @@ def test_a_dry_run_says_what_would_go_and_changes_nothing(kept_days: Pipeline) -
     send(kept_days, "short", 9)
     review(kept_days, rows[1])
     before, said = snapshot(kept_days), []
-    result = run(kept_days, "--dry-run", say=said.append)
+    result = expired(kept_days, "--dry-run", say=said.append)
     assert snapshot(kept_days) == before
     assert (result.fields["frames"], result.fields["bytes"], result.fields["kept"]) == (9, 63, 1)
     assert len(result.fields["days"]) == 11  # ten with partitions only or more, one of the camera with fewer days
     day = f"{rows[0]['captured_at']:%Y-%m-%d}"
     assert f"{day} line-1: 4 frames, 28 bytes would go, 1 kept" in said
-    done = run(kept_days)
+    done = expired(kept_days)
     assert [done.fields[name] for name in ("frames", "bytes", "kept", "objects")] == [
         result.fields[name] for name in ("frames", "bytes", "kept", "objects")
     ]
@@ -237,8 +182,8 @@ def test_a_dry_run_says_what_would_go_and_changes_nothing(kept_days: Pipeline) -
 def test_killed_after_any_step_the_same_command_finishes_it(kept_days: Pipeline, camera: str, step: int) -> None:
     rows = send(kept_days, camera, 33 if camera == "line-1" else 9)
     review(kept_days, rows[2])
-    assert dies(lambda: run(kept_days, say=killing(step, rows[0])), kept_days)
-    assert run(kept_days).exit_code == 0
+    assert dies(lambda: expired(kept_days, say=killing(step, rows[0])), kept_days)
+    assert expired(kept_days).exit_code == 0
     assert list(kept_days.store.keys("")) == [rows[2]["object_key"]]
     assert [count(kept_days, table) for table in TABLES] == [0, 0, 0]
     assert [count(kept_days, f"kept_{table}") for table in TABLES] == [1, 1, 2]
@@ -246,36 +191,6 @@ def test_killed_after_any_step_the_same_command_finishes_it(kept_days: Pipeline,
     assert ranges == [(0, 1, "done"), (3, 4, "done")]
     report = kept_days.audit()
     assert (report.is_closed, report.total("stored"), report.total("expired")) == (True, 1, 4)
-
-
-def killing(step: int, row: Row) -> Callable[[str], None]:
-    """Ends its process by SIGKILL at the given line that speaks of the row's day, or of no day."""
-    left = [step]
-    day = f"{row['captured_at']:%Y-%m-%d}"
-
-    def say(line: str) -> None:
-        if line.startswith(day) or not line.startswith("20"):
-            left[0] -= 1
-        if left[0] == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    return say
-
-
-def dies(work: Callable[[], object], pipeline: Pipeline) -> bool:
-    """Whether work in a child process was ended by SIGKILL; the audit stays closed whenever that was."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            work()
-            code = 0
-        finally:
-            os._exit(code)
-    _, status = os.waitpid(child, 0)
-    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
-    assert pipeline.audit().is_closed
-    return os.WIFSIGNALED(status)
 
 
 def test_killed_in_the_middle_of_the_objects_the_same_command_finishes_it(
@@ -293,10 +208,10 @@ def test_killed_in_the_middle_of_the_objects_the_same_command_finishes_it(
 
     with monkeypatch.context() as patched:
         patched.setattr(FrameStore, "delete_many", delete_and_die)
-        assert dies(lambda: run(kept_days), kept_days)
+        assert dies(lambda: expired(kept_days), kept_days)
     assert len(list(kept_days.store.keys(""))) == 2
     assert [state for *_, state in states(kept_days)] == ["intended"]
-    assert run(kept_days).exit_code == 0
+    assert expired(kept_days).exit_code == 0
     assert list(kept_days.store.keys("")) == []
     assert [state for *_, state in states(kept_days)] == ["done"]
 
@@ -326,34 +241,34 @@ def test_a_review_that_comes_while_its_frame_is_written_down_waits_and_is_refuse
 def test_a_second_run_at_the_same_time_is_refused(kept_days: Pipeline) -> None:
     with connect(kept_days.settings, autocommit=True) as connection, expirations.only_one(connection):
         with pytest.raises(Transient, match="under way"):
-            run(kept_days)
+            expired(kept_days)
         send(kept_days, "line-1", 33)
         with pytest.raises(Transient, match="under way"):
             erasure.erase(kept_days.settings, "line-1", lambda _: None)
-    assert run(kept_days).exit_code == 0
+    assert expired(kept_days).exit_code == 0
 
 
-def test_a_limit_leaves_later_days_for_the_next_run(kept_days: Pipeline) -> None:
+def test_a_limit_leaves_later_days_for_the_next_expired(kept_days: Pipeline) -> None:
     send(kept_days, "line-1", 35)
     send(kept_days, "line-2", 33)
-    first = run(kept_days, "--limit", "6")
+    first = expired(kept_days, "--limit", "6")
     assert (first.fields["frames"], first.fields["later"]["frames"]) == (5, 5)
     assert kept_days.audit().is_closed
-    assert run(kept_days, "--limit", "6").fields["frames"] == 5
+    assert expired(kept_days, "--limit", "6").fields["frames"] == 5
     assert list(kept_days.store.keys("")) == []
 
 
-def test_a_named_camera_alone_goes_by_the_days_of_the_run(kept_days: Pipeline) -> None:
+def test_a_named_camera_alone_goes_by_the_days_of_the_expired(kept_days: Pipeline) -> None:
     send(kept_days, "line-1", 12)
     young = send(kept_days, "line-2", 12)
-    assert run(kept_days, "--camera", "line-1", "--days", "10").fields["frames"] == 5
+    assert expired(kept_days, "--camera", "line-1", "--days", "10").fields["frames"] == 5
     assert list(kept_days.store.keys("")) == sorted(row["object_key"] for row in young)
 
 
 def test_a_frame_that_comes_again_or_late_goes_with_the_next_run_and_a_kept_one_stays_once(kept_days: Pipeline) -> None:
     rows = send(kept_days, "line-1", 33)
     review(kept_days, rows[0])
-    run(kept_days)
+    expired(kept_days)
     with connect(kept_days.settings) as connection:
         for row in rows[:2]:
             upsert(connection, "frames", row)
@@ -363,7 +278,7 @@ def test_a_frame_that_comes_again_or_late_goes_with_the_next_run_and_a_kept_one_
     with connect(kept_days.settings) as connection:
         upsert(connection, "sessions", a_session(session_id=SESSIONS["line-2"], camera_id="line-2"))
     assert (count(kept_days, "frames"), count(kept_days, "kept_predictions")) == (2, 1)
-    assert run(kept_days).exit_code == 0
+    assert expired(kept_days).exit_code == 0
     assert list(kept_days.store.keys("")) == [rows[0]["object_key"]]
     assert [count(kept_days, table) for table in TABLES] == [0, 0, 0]
     assert count(kept_days, "all_frames") == 1
@@ -378,7 +293,7 @@ def test_objects_that_no_row_knows_go_with_the_retention_of_all_and_not_before(k
     for row in (old, young):
         kept_days.put(row, b"image")
     kept_days.store.put("date=2020-01-01/camera=x/readme", b"", content_type="text/plain", metadata={})
-    assert run(kept_days).exit_code == 0
+    assert expired(kept_days).exit_code == 0
     assert list(kept_days.store.keys("")) == ["date=2020-01-01/camera=x/readme", young["object_key"]]
 
 
@@ -386,12 +301,12 @@ def test_numbers_that_never_had_a_row_are_written_down_when_their_session_is_gon
     rows = send(kept_days, "line-1", 33)
     kept_days.execute("DELETE FROM frames WHERE frame_id = %s", rows[2]["frame_id"])
     assert not kept_days.audit().is_closed
-    result = run(kept_days)
+    result = expired(kept_days)
     [unseen] = result.fields["never_seen"]
     assert (unseen["session_id"], unseen["first_sequence"], unseen["last_sequence"]) == (SESSIONS["line-1"], 2, 2)
     report = kept_days.audit()
     assert (report.is_closed, report.total("expired")) == (True, 5)
-    assert run(kept_days).fields["never_seen"] == []
+    assert expired(kept_days).fields["never_seen"] == []
 
 
 def test_the_loser_of_a_conflict_expires_with_the_winner(kept_days: Pipeline) -> None:
@@ -400,7 +315,7 @@ def test_the_loser_of_a_conflict_expires_with_the_winner(kept_days: Pipeline) ->
     with connect(kept_days.settings) as connection:
         upsert(connection, "frames", rows[0] | {"sequence": 5, "sha256": "b" * 64, "kafka_offset": 99})
     assert kept_days.audit().is_closed
-    run(kept_days)
+    expired(kept_days)
     assert count(kept_days, "frame_conflicts") == 0
     report = kept_days.audit()
     assert (report.is_closed, report.total("expired")) == (True, 6)
@@ -414,9 +329,9 @@ def test_a_reader_in_the_middle_of_a_transaction_delays_the_partitions_and_break
     with psycopg.connect(kept_days.settings.postgres.conninfo) as reader:
         reader.execute("SELECT count(*) FROM frames")
         with pytest.raises(Transient, match="again"):
-            run(kept_days)
+            expired(kept_days)
     assert kept_days.audit().is_closed
-    assert run(kept_days).exit_code == 0
+    assert expired(kept_days).exit_code == 0
     assert count(kept_days, "frames") == 0
 
 
@@ -425,98 +340,10 @@ def test_the_front_door_takes_the_job_and_writes_its_result(
 ) -> None:
     send(kept_days, "line-1", 33)
     monkeypatch.setattr(Settings, "load", lambda: kept_days.settings)
+    monkeypatch.setattr(logs, "configure", lambda **_: None)
     result = tmp_path / "result.json"
     assert main(["expire", "--dry-run", "--result", str(result)]) == 0
     assert json.loads(result.read_text())["cameras"]["line-1"]["frames"] == 5
     assert main(["expire", "--camera", "line-1", "--days", "31", "--result", str(result)]) == 78
     assert main(["expire", "--result", str(result)]) == 0
     assert json.loads(result.read_text())["objects"] == 5
-
-
-def everything_of(pipeline: Pipeline, camera: str) -> erasure.Traces:
-    return erasure.count(pipeline.settings, camera)
-
-
-def a_camera_with_all_there_is(pipeline: Pipeline) -> list[Row]:
-    rows = send(pipeline, "line-1", 33)
-    review(pipeline, rows[0])
-    run(pipeline)
-    fresh = send(pipeline, "short", 1)
-    undone = review(pipeline, fresh[0])
-    with connect(pipeline.settings) as connection:
-        reviews.undo(connection, undone, reviewer="ann", reviewer_name="Ann")
-        upsert(connection, "frames", fresh[1] | {"sequence": 5, "sha256": "b" * 64, "kafka_offset": 99})
-        connection.execute(
-            "INSERT INTO review_claims (frame_id, reviewer, purpose, expires_at) VALUES (%s, 'bob', 'queue', now())",
-            (fresh[2]["frame_id"],),
-        )
-    review(pipeline, fresh[3])
-    return fresh
-
-
-@pytest.mark.parametrize("camera", ["line-1", "short"])
-def test_an_erased_camera_leaves_nothing_but_ledger_rows(kept_days: Pipeline, camera: str) -> None:
-    a_camera_with_all_there_is(kept_days)
-    other = everything_of(kept_days, "short" if camera == "line-1" else "line-1")
-    before = everything_of(kept_days, camera)
-    assert before.objects == (1 if camera == "line-1" else 5)
-    assert erasure.erase(kept_days.settings, camera, lambda _: None).rows == before.rows
-    after = everything_of(kept_days, camera)
-    assert after.is_gone
-    assert not after.is_under_way
-    assert everything_of(kept_days, other.camera) == other
-    assert (camera, 0, 4, "erased", "done") in states(kept_days)
-    with connect(kept_days.settings) as connection:
-        tables = connection.execute(
-            "SELECT table_name FROM information_schema.columns WHERE column_name = 'camera_id' AND table_schema = 'public'"
-        ).fetchall()
-        holding = [
-            table
-            for (table,) in tables
-            if connection.execute(f"SELECT count(*) FROM {table} WHERE camera_id = %s", (camera,)).fetchone() != (0,)
-        ]
-    assert holding == ["expirations"]
-    assert kept_days.audit().is_closed
-    with pytest.raises(Rejected, match="nothing is known"):
-        erasure.erase(kept_days.settings, camera, lambda _: None)
-
-
-@pytest.mark.parametrize("step", range(1, 5))
-def test_an_erasure_killed_after_any_step_is_finished_by_the_same_command(kept_days: Pipeline, step: int) -> None:
-    fresh = a_camera_with_all_there_is(kept_days)
-    assert dies(lambda: erasure.erase(kept_days.settings, "short", killing(step, fresh[0])), kept_days)
-    erasure.erase(kept_days.settings, "short", lambda _: None)
-    assert everything_of(kept_days, "short").is_gone
-    assert ("short", 0, 4, "erased", "done") in states(kept_days)
-
-
-def test_a_camera_that_sends_is_not_erased(kept_days: Pipeline) -> None:
-    kept_days.send(2, closed_at=None, updated_at=now(), started_at=now())
-    with pytest.raises(Rejected, match="stop it"):
-        erasure.erase(kept_days.settings, "line-1", lambda _: None)
-    assert count(kept_days, "frames") == 2
-
-
-def test_an_erasure_names_the_day_by_which_the_topics_will_have_forgotten(kept_days: Pipeline) -> None:
-    send(kept_days, "short", 1)
-    said = everything_of(kept_days, "short").forgotten_by
-    assert said["frames"] == (datetime.now(UTC) + timedelta(days=38)).date().isoformat()
-    assert said["dead-letters.frames_to_s3"] > said["frames"]
-
-
-def test_the_command_asks_first_and_tells_what_went(kept_days: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    send(kept_days, "short", 1)
-    monkeypatch.setattr(Settings, "load", lambda: kept_days.settings)
-    command = CliRunner()
-    assert "give --yes" in command.invoke(app, ["erase", "short"]).output
-    looked = json.loads(command.invoke(app, ["erase", "short", "--dry-run", "--json"]).stdout)
-    assert (looked["is_erased"], looked["rows"]["frames"], looked["objects"]) == (False, 5, 5)
-    assert count(kept_days, "frames") == 5
-    monkeypatch.setattr("sightline.commands.erase.is_somebody_there", lambda: True)
-    assert command.invoke(app, ["erase", "short"], input="n\n").exit_code == 1
-    assert count(kept_days, "frames") == 5
-    told = command.invoke(app, ["erase", "short"], input="y\n")
-    assert told.exit_code == 0, told.output
-    assert "erased 10 detections, 5 predictions, 5 frames, 1 sessions, 5 objects" in told.stdout
-    assert "topic frames will have forgotten it by 20" in told.stdout
-    assert everything_of(kept_days, "short").is_gone
