@@ -171,7 +171,7 @@ def _objects(store: FrameStore, camera: str, *, is_deleting: bool) -> int:
     """Deletes, or counts, all that lies in the camera's folders."""
     found = 0
     for day in old_objects.days(store):
-        for keys in old_objects.batches(store.keys(f"date={day.isoformat()}/camera={camera}/")):
+        for keys in store.pages(f"date={day.isoformat()}/camera={camera}/"):
             if is_deleting:
                 store.delete_many(keys)
             found += len(keys)

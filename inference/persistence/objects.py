@@ -203,9 +203,18 @@ class FrameStore:
 
     def keys(self, prefix: str) -> Iterator[str]:
         """The keys below a prefix, in order."""
+        for page in self.pages(prefix):
+            yield from page
+
+    def pages(self, prefix: str) -> Iterator[list[str]]:
+        """The keys below a prefix, in order, as many at a time as one deletion takes; none is empty."""
         with translated(self._endpoint):
-            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix):
-                yield from (entry["Key"] for entry in page.get("Contents", ()))
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self._bucket, Prefix=prefix, PaginationConfig={"PageSize": BATCH}
+            )
+            for page in pages:
+                if keys := [entry["Key"] for entry in page.get("Contents", ())]:
+                    yield keys
 
     def folders(self, prefix: str) -> list[str]:
         """The parts of the keys up to the next slash after a prefix, in order."""

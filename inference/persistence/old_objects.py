@@ -9,14 +9,13 @@ name is left where it is.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import Final
 
 from contracts.identifiers import UUID7
 from inference.persistence.database import Connection
 from inference.persistence.expirations import standing
-from inference.persistence.objects import BATCH, FrameStore
+from inference.persistence.objects import FrameStore
 from inference.persistence.old_frames import Reach
 
 _DATE: Final = "date="
@@ -43,7 +42,7 @@ def sweep(connection: Connection, store: FrameStore, reach: Reach, *, is_deletin
     folders = store.folders(day) if reach.cameras is None else [f"{day}camera={name}/" for name in reach.cameras]
     count = 0
     for folder in folders:
-        for keys in batches(store.keys(folder)):
+        for keys in store.pages(folder):
             ids = {stem: key for key in keys if UUID7.fullmatch(stem := key.rpartition("/")[2].partition(".")[0])}
             may_go = standing(connection, list(ids), reach)
             going = [key for frame_id, key in ids.items() if may_go.get(frame_id, reach.cameras is None)]
@@ -51,15 +50,3 @@ def sweep(connection: Connection, store: FrameStore, reach: Reach, *, is_deletin
                 store.delete_many(going)
             count += len(going)
     return count
-
-
-def batches(keys: Iterator[str]) -> Iterator[Sequence[str]]:
-    """As many as one deletion takes."""
-    batch: list[str] = []
-    for key in keys:
-        batch.append(key)
-        if len(batch) == BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

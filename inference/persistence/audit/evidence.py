@@ -189,7 +189,7 @@ def find_objects_without_row(
     earliest, latest = _days(witness)
     day = max(earliest, latest - timedelta(days=_CLUE_DAYS)).date()
     while day <= latest.date():
-        for keys in _batches(store.keys(f"date={day.isoformat()}/camera={witness.camera_id}/")):
+        for keys in store.pages(f"date={day.isoformat()}/camera={witness.camera_id}/"):
             stems = ((key.rpartition("/")[2].partition(".")[0], key) for key in keys)
             ids = {stem: key for stem, key in stems if UUID7.fullmatch(stem)}  # what others put there is no frame
             rows = connection.execute(
@@ -198,14 +198,3 @@ def find_objects_without_row(
             stored = {row[0] for row in rows}
             yield from (key for frame_id, key in ids.items() if frame_id not in stored and not is_explained(frame_id))
         day += timedelta(days=1)
-
-
-def _batches(keys: Iterator[str]) -> Iterator[list[str]]:
-    batch: list[str] = []
-    for key in keys:
-        batch.append(key)
-        if len(batch) == PAGE:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

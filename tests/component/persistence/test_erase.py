@@ -96,6 +96,7 @@ def test_the_command_asks_first_and_tells_what_went(kept_days: Pipeline, monkeyp
     command = CliRunner()
     asked = command.invoke(app, ["erase", "short"])
     assert (asked.exit_code, "nobody can be asked" in asked.output) == (2, True)
+    assert "nobody: there are no rows, 0 objects" in command.invoke(app, ["erase", "nobody", "--dry-run"]).stdout
     looked = json.loads(command.invoke(app, ["erase", "short", "--dry-run", "--json"]).stdout)
     assert (looked["is_erased"], looked["rows"]["frames"], looked["objects"]) == (False, 5, 5)
     assert count(kept_days, "frames") == 5

@@ -197,7 +197,7 @@ def test_killed_in_the_middle_of_the_objects_the_same_command_finishes_it(
     kept_days: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     send(kept_days, "line-1", 33, count=6)
-    monkeypatch.setattr("inference.persistence.old_objects.BATCH", 2)
+    monkeypatch.setattr("inference.persistence.objects.BATCH", 2)
     delete, calls = FrameStore.delete_many, []
 
     def delete_and_die(store: FrameStore, keys: Any) -> None:
