@@ -18,7 +18,7 @@ import argparse
 from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -56,6 +56,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--dry-run", action="store_true", help="say what would go, and change nothing")
     parser.add_argument(
+        "--verify", action="store_true", help="as --dry-run, but exit code 75 where something is there that has to go"
+    )
+    parser.add_argument(
         "--limit", type=int, help="stop after the day in which so many frames are gone; the next run goes on from there"
     )
 
@@ -73,8 +76,10 @@ def run(settings: Settings, given: argparse.Namespace, say: Say) -> Result:
     with closing(FrameStore(settings.s3)) as store, connect(settings, autocommit=True) as connection:
         store.check()
         with expirations.only_one(connection):
-            job = _Run(connection=connection, store=store, rule=rule, say=say, is_dry=given.dry_run)
+            job = _Run(connection=connection, store=store, rule=rule, say=say, is_dry=given.dry_run or given.verify)
             result = job.all(given.limit)
+    if given.verify and result.fields["objects"] + result.fields["frames"] > 0:
+        result = replace(result, exit_code=_AGAIN)
     log.info("frames_expired", **{name: result.fields[name] for name in ("is_dry_run", "frames", "kept", "left")})
     return result
 

@@ -171,7 +171,10 @@ def test_a_dry_run_says_what_would_go_and_changes_nothing(kept_days: Pipeline) -
     assert len(result.fields["days"]) == 11  # ten with partitions only or more, one of the camera with fewer days
     day = f"{rows[0]['captured_at']:%Y-%m-%d}"
     assert f"{day} line-1: 4 frames, 28 bytes would go, 1 kept" in said
+    assert expired(kept_days, "--verify").exit_code == 75
+    assert snapshot(kept_days) == before
     done = expired(kept_days)
+    assert expired(kept_days, "--verify").exit_code == 0
     assert [done.fields[name] for name in ("frames", "bytes", "kept", "objects")] == [
         result.fields[name] for name in ("frames", "bytes", "kept", "objects")
     ]
