@@ -78,7 +78,7 @@ def run(settings: Settings, given: argparse.Namespace, say: Say) -> Result:
         with expirations.only_one(connection):
             job = _Run(connection=connection, store=store, rule=rule, say=say, is_dry=given.dry_run or given.verify)
             result = job.all(given.limit)
-    if given.verify and result.fields["objects"] + result.fields["frames"] > 0:
+    if given.verify and (result.fields["frames"] or result.fields["objects"]):
         result = replace(result, exit_code=_AGAIN)
     log.info("frames_expired", **{name: result.fields[name] for name in ("is_dry_run", "frames", "kept", "left")})
     return result
