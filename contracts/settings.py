@@ -21,7 +21,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from contracts.errors import Misconfigured
@@ -31,6 +31,7 @@ SETTINGS_FILE: Final = "settings.env"
 HOME_NAME: Final = ".sightline"
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+CameraName = Annotated[str, Field(pattern=r"\A[a-z0-9][a-z0-9._-]{0,62}\z")]  # as in contracts/identifiers.py
 ServingEngine = Literal[
     "openvino", "openvino-int8", "onnxruntime", "onnxruntime-cuda", "onnxruntime-cuda-or-cpu", "fake"
 ]
@@ -220,12 +221,21 @@ class RetentionSettings(_Section):
     """How long frames are kept, and how far ahead their partitions exist."""
 
     days: Annotated[int, Field(ge=1, le=3650)] = 90
+    # Days of single cameras, never more than `days`: SIGHTLINE_RETENTION__CAMERAS='{"line-1": 7}'
+    cameras: dict[CameraName, Annotated[int, Field(ge=1)]] = {}
     partitions_ahead_days: Annotated[int, Field(ge=1)] = 14
 
     @property
     def period(self) -> timedelta:
         """How long frames are kept."""
         return timedelta(days=self.days)
+
+    @model_validator(mode="after")
+    def _no_camera_is_kept_longer(self) -> Self:
+        longer = sorted(name for name, days in self.cameras.items() if days > self.days)
+        if longer:
+            raise ValueError(f"{', '.join(longer)}: more than the {self.days} days of all; give less, or raise DAYS")
+        return self
 
 
 class WatchdogSettings(_Section):

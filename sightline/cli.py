@@ -4,6 +4,7 @@
     sightline send SOURCE --camera ID       a camera
     sightline audit · trace FRAME_ID        where is every frame, where is this one
     sightline connectors · contracts · dead-letters
+    sightline erase CAMERA                  everything of one camera goes
     sightline model ...                     train, deliver, judge, promote, roll back
     sightline login · logout · token · auth doctor
 
@@ -34,6 +35,7 @@ COMMANDS: Final = (
     "connectors",
     "contracts",
     "dead_letters",
+    "erase",
     "model",
     "login",
 )

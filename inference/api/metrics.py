@@ -73,7 +73,7 @@ class Metrics:
         self._add_agreement()
 
     def _add_agreement(self) -> None:
-        """What inference.api.agreement shows. Each process measures for itself: the newest figure counts."""
+        """What inference.api.agreement shows: the first process measures, for all."""
 
         def gauge(name: str, what: str, labels: tuple[str, ...] = ()) -> Gauge:
             full = f"{_PREFIX}_challenger_agreement_{name}"

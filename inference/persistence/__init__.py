@@ -7,6 +7,7 @@ reviews    what people said, append-only        review_queue: who looks at which
 labels     what was said, as data sets          heartbeats which processes serve which model
 outstanding the frames that a batch run has to do
 agreement  how far two versions agreed, out of their stored predictions
+expirations what the retention takes and keeps   old_frames, old_objects: what is old   erasure: all of one camera
 audit      is every acknowledged frame accounted for?
 trace      one frame's whole life
 ledger     who is champion, since when    gate_verdicts   what the gate said of a version

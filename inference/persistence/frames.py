@@ -1,4 +1,4 @@
-"""What the tables say about frames: pages of them, one of them, and what models saw in them.
+"""What the tables say about frames, live and kept: pages of them, one of them, and what models saw in them.
 
 page(connection, wanted)          newest first, by keyset: no page costs more than the one before it
 find(connection, frame_id)        one row, or None
@@ -28,7 +28,7 @@ _STANDS: Final = "FROM standing_reviews AS said WHERE said.frame_id = frames.fra
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameRow:
-    """One row of frames, without the record's place in the topic."""
+    """One row of frames or kept_frames, without the record's place in the topic."""
 
     frame_id: str
     camera_id: str
@@ -100,7 +100,6 @@ def page(connection: Connection, wanted: Wanted, *, model: str) -> list[FrameRow
         conditions.append("frames.frame_id >= uuid7_floor(%(since)s)")
     if wanted.until is not None:
         conditions.append("frames.frame_id < uuid7_floor(%(until)s)")
-    conditions += _prediction_conditions(wanted)
     if wanted.review == "none":
         conditions.append(f"NOT EXISTS (SELECT {_STANDS})")
     elif wanted.review == "reviewed":
@@ -109,25 +108,31 @@ def page(connection: Connection, wanted: Wanted, *, model: str) -> list[FrameRow
         conditions.append(f"EXISTS (SELECT {_STANDS} AND said.reviewer = %(reviewer)s)")
     # captured_at is the time in frame_id, so both orders are one; each has an index that gives it.
     order = "frames.frame_id DESC" if wanted.camera is None else "frames.captured_at DESC, frames.frame_id DESC"
-    query = (
-        f"SELECT {_COLUMNS} FROM frames WHERE {' AND '.join(conditions)} "  # noqa: S608 - texts of our own
-        f"ORDER BY {order} LIMIT %(limit)s"
-    )
+    # Each side by its own index; over the view, every page would look into every day.
+    sides = [
+        f"(SELECT {_COLUMNS} FROM {prefix}frames AS frames WHERE {' AND '.join(tests)} "  # noqa: S608 - texts of our own
+        f"ORDER BY {order} LIMIT %(limit)s)"
+        for prefix, tests in (
+            ("", [*conditions, *_prediction_conditions(wanted, "")]),
+            ("kept_", [*conditions, *_prediction_conditions(wanted, "kept_")]),
+        )
+    ]
+    query = f"{' UNION ALL '.join(sides)} ORDER BY captured_at DESC, frame_id DESC LIMIT %(limit)s"
     rows = connection.execute(query, _values(wanted, model))
     return [_frame(row) for row in rows]
 
 
-def _prediction_conditions(wanted: Wanted) -> list[str]:
+def _prediction_conditions(wanted: Wanted, prefix: str) -> list[str]:
     of_version = " AND each.model_version = %(version)s" if wanted.version is not None else ""
     found = []
     if wanted.label is not None or wanted.min_confidence is not None:
         test = " AND each.label = %(label)s" if wanted.label is not None else ""
         test += " AND each.confidence >= %(min_confidence)s::real" if wanted.min_confidence is not None else ""
-        found.append(_exists("detections", of_version + test))
+        found.append(_exists(f"{prefix}detections", of_version + test))
     if wanted.status is not None:
-        found.append(_exists("predictions", f"{of_version} AND each.status = %(status)s"))
+        found.append(_exists(f"{prefix}predictions", f"{of_version} AND each.status = %(status)s"))
     if wanted.version is not None and not found:
-        found.append(_exists("predictions", of_version))
+        found.append(_exists(f"{prefix}predictions", of_version))
     return found
 
 
@@ -163,7 +168,7 @@ def _plain(at: datetime | None) -> datetime | None:
 
 def find(connection: Connection, frame_id: str) -> FrameRow | None:
     """One frame; None when there is no such row."""
-    query = f"SELECT {_COLUMNS} FROM frames WHERE frame_id = %s::uuid"  # noqa: S608 - as above
+    query = f"SELECT {_COLUMNS} FROM all_frames AS frames WHERE frame_id = %s::uuid"  # noqa: S608 - as above
     row = connection.execute(query, (frame_id,)).fetchone()
     return None if row is None else _frame(row)
 
@@ -183,7 +188,7 @@ def predictions_of(
     # Bounded on its own, so that only the days in question are read.
     rows = connection.execute(
         "SELECT frame_id::text, model_name, model_version, model_digest, role, run_id, engine, inferred_at, "
-        "latency_ms, status, labels, confidences, boxes FROM predictions "
+        "latency_ms, status, labels, confidences, boxes FROM all_predictions "
         "WHERE frame_id = ANY(%(ids)s::uuid[]) AND frame_id BETWEEN %(first)s::uuid AND %(last)s::uuid "
         "AND (%(model)s::text IS NULL OR model_name = %(model)s) ORDER BY inferred_at, model_version",
         {"ids": list(frame_ids), "first": min(frame_ids), "last": max(frame_ids), "model": model},

@@ -37,7 +37,7 @@ _PAGE: Final = f"""
         part_of(frames.camera_id, frames.session_id, frames.sequence), said.review_id, said.reviewer,
         said.reviewer_name, said.reviewed_at, said.verdict, said.purpose, said.labels, said.boxes
     FROM ({_STANDING} AND said.frame_id > %(after)s::uuid ORDER BY said.frame_id, said.review_id DESC) AS said
-    JOIN frames ON frames.frame_id = said.frame_id
+    JOIN all_frames AS frames ON frames.frame_id = said.frame_id
     WHERE said.verdict <> 'unusable'
         AND (%(part)s = 'all' OR part_of(frames.camera_id, frames.session_id, frames.sequence) = %(part)s)
     ORDER BY said.frame_id LIMIT %(limit)s
@@ -52,7 +52,7 @@ _COUNTED: Final = """
     WITH counted AS (
         SELECT DISTINCT ON (said.frame_id) said.*,
             part_of(frames.camera_id, frames.session_id, frames.sequence) AS part
-        FROM standing_reviews AS said JOIN frames ON frames.frame_id = said.frame_id
+        FROM standing_reviews AS said JOIN all_frames AS frames ON frames.frame_id = said.frame_id
         WHERE (%(since)s::timestamp IS NULL OR said.reviewed_at >= %(since)s)
         ORDER BY said.frame_id, said.purpose = 'gate' DESC, said.review_id DESC
     )

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from botocore.response import StreamingBody
     from mypy_boto3_s3 import S3Client
 
+BATCH: Final = 1000  # objects of one deletion; the protocol allows no more
 CONNECTIONS: Final = 16  # requests at a time of one store; use no more threads than this
 
 _STORE: Final = "the object store"  # for clients, who learn no address
@@ -182,11 +183,39 @@ class FrameStore:
         with translated(self._endpoint):
             self._client.delete_object(Bucket=self._bucket, Key=key)
 
+    def delete_many(self, keys: Sequence[str]) -> None:
+        """Takes objects away, at most BATCH of them; harmless where there is none.
+
+        Raises:
+            Transient: some are still there.
+        """
+        if not keys:
+            return
+        with translated(self._endpoint):
+            answer = self._client.delete_objects(
+                Bucket=self._bucket, Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True}
+            )
+        refused = answer.get("Errors", [])
+        if refused:
+            raise Transient(
+                f"the object store at {self._endpoint} left {len(refused)} of {len(keys)} objects, the first one with "
+                f"{refused[0].get('Code', 'no code')}"
+            )
+
     def keys(self, prefix: str) -> Iterator[str]:
         """The keys below a prefix, in order."""
+        for page in self.pages(prefix):
+            yield from page
+
+    def pages(self, prefix: str) -> Iterator[list[str]]:
+        """The keys below a prefix, in order, as many at a time as one deletion takes; none is empty."""
         with translated(self._endpoint):
-            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix):
-                yield from (entry["Key"] for entry in page.get("Contents", ()))
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self._bucket, Prefix=prefix, PaginationConfig={"PageSize": BATCH}
+            )
+            for page in pages:
+                if keys := [entry["Key"] for entry in page.get("Contents", ())]:
+                    yield keys
 
     def folders(self, prefix: str) -> list[str]:
         """The parts of the keys up to the next slash after a prefix, in order."""

@@ -91,9 +91,9 @@ _HELD: Final = f"""
     UPDATE review_claims SET expires_at = {_NOW} + make_interval(secs => %(seconds)s)
     WHERE reviewer = %(reviewer)s AND purpose = %(purpose)s AND expires_at > {_NOW}
         AND (%(camera)s::text IS NULL OR EXISTS (
-            SELECT FROM frames WHERE frames.frame_id = review_claims.frame_id AND camera_id = %(camera)s
+            SELECT FROM all_frames WHERE all_frames.frame_id = review_claims.frame_id AND camera_id = %(camera)s
         ))
-        AND EXISTS (SELECT FROM frames WHERE frames.frame_id = review_claims.frame_id)
+        AND EXISTS (SELECT FROM all_frames WHERE all_frames.frame_id = review_claims.frame_id)
     RETURNING frame_id::text, claimed_at, expires_at
 """  # noqa: S608
 

@@ -17,10 +17,19 @@ from contracts.errors import Rejected
 from inference.domain.review import UNDONE, LabelledBox, Review, Verdict, check
 from inference.domain.split import part_of
 from inference.persistence.database import Connection
+from inference.persistence.expirations import SAVING_LOCK
 from inference.persistence.frames import predictions_of
+from inference.persistence.old_frames import COVERED
 
 REQUEST_ID_REUSED: Final = "request_id_reused"
 
+# A live frame that is written down as expiring has no object any more, or will not have it for long.
+_FRAME: Final = f"""
+    SELECT camera_id, session_id::text, sequence, width, height FROM kept_frames WHERE frame_id = %(frame_id)s::uuid
+    UNION ALL
+    SELECT camera_id, session_id::text, sequence, width, height FROM frames
+    WHERE frame_id = %(frame_id)s::uuid AND NOT {COVERED}
+"""  # noqa: S608 - texts of our own
 _INSERT: Final = """
     INSERT INTO reviews (
         frame_id, camera_id, reviewer, reviewer_name, verdict, labels, boxes, model_version, purpose, request_id
@@ -109,12 +118,10 @@ def save(connection: Connection, review: Review, *, known_labels: Collection[str
         Rejected: no such frame (unknown_frame), no such prediction (no_prediction), another review with the same
             request_id (request_id_reused), or what `domain.review.check` says.
     """
-    row = connection.execute(
-        "SELECT camera_id, session_id::text, sequence, width, height FROM frames WHERE frame_id = %s::uuid",
-        (review.frame_id,),
-    ).fetchone()
+    connection.execute(f"SELECT pg_advisory_xact_lock_shared({SAVING_LOCK})")
+    row = connection.execute(_FRAME, {"frame_id": review.frame_id}).fetchone()
     if row is None:
-        raise Rejected(f"there is no frame {review.frame_id}", code="unknown_frame")
+        raise Rejected(f"there is no frame {review.frame_id}, or it is expiring", code="unknown_frame")
     camera_id, session_id, sequence, width, height = row
     part = part_of(camera_id, session_id, sequence)
     check(review, width=width, height=height, part=part, known_labels=known_labels)

@@ -28,7 +28,7 @@ from inference.persistence.objects import FrameStore
 Row = dict[str, Any]
 
 _PATIENCE_SECONDS: Final = 10.0
-_FRAME: Final = "SELECT * FROM frames WHERE frame_id = %s"
+_FRAME: Final = "SELECT * FROM all_frames WHERE frame_id = %s"
 _SESSION: Final = "SELECT * FROM sessions WHERE session_id = %s"
 _CONFLICTS: Final = "SELECT * FROM frame_conflicts WHERE frame_id = %s ORDER BY noticed_at"
 _EXPIRATIONS: Final = (
@@ -36,11 +36,11 @@ _EXPIRATIONS: Final = (
 )
 _PREDICTIONS: Final = """
     SELECT predictions.*, (
-        SELECT count(*) FROM detections
+        SELECT count(*) FROM all_detections AS detections
         WHERE (detections.frame_id, detections.model_name, detections.model_version)
             = (predictions.frame_id, predictions.model_name, predictions.model_version)
     ) AS detections
-    FROM predictions WHERE frame_id = %s ORDER BY inferred_at
+    FROM all_predictions AS predictions WHERE frame_id = %s ORDER BY inferred_at
 """
 
 

@@ -118,6 +118,7 @@ WAYS: Final = {
     "dead-letters list": Way(),
     "dead-letters show": Way(is_run=False),  # they need a letter: tests/component/test_dead_letters.py has some
     "dead-letters replay": Way(is_run=False),
+    "erase CAMERA --dry-run": Way(instead={"CAMERA": lambda *_: "nobody"}, says="no rows, 0 objects"),
     # The stack of these tests is core: test_promotion_story.py runs these on profile full,
     "model deliver FOLDER": Way(is_run=False),
     "model gate": Way(is_run=False),

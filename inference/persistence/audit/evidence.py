@@ -24,7 +24,7 @@ _FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _CLUE_DAYS: Final = 400  # of a session that says it took longer, the last ones are searched for clues
 _PAGE: Final = """
     SELECT frame_id::text, sequence, captured_at, size_bytes, sha256, object_key
-    FROM frames
+    FROM all_frames AS frames
     WHERE session_id = %(session_id)s
         AND frame_id >= uuid7_floor(%(earliest)s) AND frame_id < uuid7_floor(%(latest)s)
         AND sequence BETWEEN %(sequence)s AND %(last)s
@@ -34,7 +34,7 @@ _PAGE: Final = """
 """
 # On its own and bounded: inside the query above the planner would rather read the predictions of all days.
 _PREDICTED: Final = """
-    SELECT DISTINCT frame_id::text FROM predictions
+    SELECT DISTINCT frame_id::text FROM all_predictions
     WHERE frame_id = ANY(%(ids)s::uuid[]) AND frame_id BETWEEN %(first)s::uuid AND %(last)s::uuid
 """
 
@@ -156,7 +156,7 @@ def read_without_session(
         now: when the witnesses were read.
     """
     rows = connection.execute(
-        "SELECT session_id::text, min(camera_id), count(*), min(sequence), max(sequence) FROM frames "
+        "SELECT session_id::text, min(camera_id), count(*), min(sequence), max(sequence) FROM all_frames AS frames "
         "WHERE frame_id >= uuid7_floor(%(since)s) AND frame_id < uuid7_floor(%(until)s) "
         "AND (%(camera)s::text IS NULL OR camera_id = %(camera)s) "
         "AND NOT EXISTS (SELECT FROM sessions WHERE sessions.session_id = frames.session_id) "
@@ -189,23 +189,12 @@ def find_objects_without_row(
     earliest, latest = _days(witness)
     day = max(earliest, latest - timedelta(days=_CLUE_DAYS)).date()
     while day <= latest.date():
-        for keys in _batches(store.keys(f"date={day.isoformat()}/camera={witness.camera_id}/")):
+        for keys in store.pages(f"date={day.isoformat()}/camera={witness.camera_id}/"):
             stems = ((key.rpartition("/")[2].partition(".")[0], key) for key in keys)
             ids = {stem: key for stem, key in stems if UUID7.fullmatch(stem)}  # what others put there is no frame
             rows = connection.execute(
-                "SELECT frame_id::text FROM frames WHERE frame_id = ANY(%s::uuid[])", (list(ids),)
+                "SELECT frame_id::text FROM all_frames WHERE frame_id = ANY(%s::uuid[])", (list(ids),)
             )
             stored = {row[0] for row in rows}
             yield from (key for frame_id, key in ids.items() if frame_id not in stored and not is_explained(frame_id))
         day += timedelta(days=1)
-
-
-def _batches(keys: Iterator[str]) -> Iterator[list[str]]:
-    batch: list[str] = []
-    for key in keys:
-        batch.append(key)
-        if len(batch) == PAGE:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

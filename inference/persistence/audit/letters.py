@@ -31,14 +31,14 @@ _ASKED: Final = 1000
 _CONFLICTS: Final = """
     SELECT lost.kafka_partition, lost.kafka_offset, lost.frame_id::text, lost.session_id::text, lost.sequence,
         lost.sha256, lost.stored_sha256
-    FROM frame_conflicts AS lost JOIN frames AS stored ON stored.frame_id = lost.frame_id
+    FROM frame_conflicts AS lost JOIN all_frames AS stored ON stored.frame_id = lost.frame_id
     WHERE (stored.session_id, stored.sequence) <> (lost.session_id, lost.sequence)
     ORDER BY lost.noticed_at
 """
 ROWLESS: Final = """
     SELECT DISTINCT frame_id::text FROM predictions
     WHERE frame_id = ANY(%s::uuid[])
-        AND NOT EXISTS (SELECT FROM frames WHERE frames.frame_id = predictions.frame_id)
+        AND NOT EXISTS (SELECT FROM all_frames AS frames WHERE frames.frame_id = predictions.frame_id)
 """
 
 

@@ -119,7 +119,7 @@ def _merged(older: Witness, newer: Witness) -> Witness:
 def _from_first_since(connection: Connection, witness: Witness, since: datetime) -> Witness:
     """The witness, judged from the sequence after the last one captured before `since`."""
     row = connection.execute(
-        "SELECT max(sequence) FROM frames WHERE session_id = %s AND frame_id < uuid7_floor(%s) "
+        "SELECT max(sequence) FROM all_frames WHERE session_id = %s AND frame_id < uuid7_floor(%s) "
         "AND frame_id >= uuid7_floor(%s)",
         (witness.session_id, since.replace(tzinfo=None), (witness.started_at - _DAY).replace(tzinfo=None)),
     ).fetchone()

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-import uuid
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,69 +11,18 @@ import pytest
 
 from contracts.errors import Misconfigured, Rejected, Transient
 from contracts.records import Session
-from contracts.settings import Settings
 from contracts.topics import SESSION_SILENCE
 from inference.persistence import connect, ensure_partitions
 from inference.persistence.audit import Report, audit, verdicts
 from inference.persistence.audit import rounds as audit_rounds
 from inference.persistence.audit.letters import ROWLESS
 from inference.persistence.audit.witness import Heard
-from inference.persistence.objects import FrameStore, ensure_buckets
 from inference.persistence.trace import trace
 from tests.support.object_store import ObjectStoreServer
-from tests.support.postgres import PostgresServer
-from tests.support.rows import Row, a_frame, a_prediction, a_session, now, upsert
+from tests.support.rows import a_frame, a_session, now, upsert
+from tests.support.stored_pipeline import Pipeline
 
 OTHER_SESSION = "019b7c3e-0000-7000-8000-0000000000bb"
-
-
-@dataclass(kw_only=True)
-class Pipeline:
-    """Both stores, and what the broker would say."""
-
-    settings: Settings
-    store: FrameStore
-    recent: list[Heard] = field(default_factory=list)
-
-    def audit(self, **options: Any) -> Report:
-        return audit(self.settings, **options)
-
-    def execute(self, statement: str, *values: object) -> None:
-        with connect(self.settings) as connection:
-            connection.execute(statement, values)
-
-    def put(self, row: Row, image: bytes) -> None:
-        metadata = {"sha256": row["sha256"], "camera": row["camera_id"]}
-        self.store.put(row["object_key"], image, content_type="image/jpeg", metadata=metadata)
-
-    def send(self, count: int = 5, *, stored: Callable[[int], bool] = lambda _: True, **changes: Any) -> list[Row]:
-        """A closed session whose frames went the whole way."""
-        about = {name: changes[name] for name in ("session_id", "camera_id") if name in changes}
-        started = changes.get("started_at", now() - timedelta(minutes=5))
-        with connect(self.settings) as connection:
-            upsert(connection, "sessions", a_session(**{"last_acknowledged": count - 1, "captured": count} | changes))
-        return [self.deliver(n, captured_at=started + timedelta(seconds=n), **about) for n in range(count) if stored(n)]
-
-    def deliver(self, sequence: int, **changes: Any) -> Row:
-        image = f"image {sequence}".encode()
-        row = a_frame(image, sequence=sequence, **changes)
-        with connect(self.settings) as connection:
-            upsert(connection, "frames", row)
-            upsert(connection, "predictions", a_prediction(row["frame_id"], camera_id=row["camera_id"]))
-        self.put(row, image)
-        return row
-
-
-@pytest.fixture
-def pipeline(postgres: PostgresServer, s3: ObjectStoreServer, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
-    bucket = s3.settings.model_copy(update={"frames_bucket": f"frames-{uuid.uuid4().hex[:12]}"})
-    settings = postgres.new_database(migrated=True, s3=bucket)
-    ensure_buckets(settings)
-    found = Pipeline(settings=settings, store=FrameStore(bucket))
-    monkeypatch.setattr(audit_rounds, "read_recent", lambda *_: found.recent)
-    monkeypatch.setattr(audit_rounds.dead_letters, "counts", lambda *_: {})
-    monkeypatch.setattr(audit_rounds.dead_letters, "read", lambda *_: iter(()))
-    return found
 
 
 def named(report: Report) -> list[tuple[int | None, str | None, str]]:

@@ -6,12 +6,17 @@ from typing import Any
 
 import psycopg
 import pytest
+import sqlalchemy
+from alembic import command
+from alembic.config import Config
 
 from contracts import schemas
 from contracts.errors import Misconfigured, Transient
 from contracts.identifiers import new_id
 from contracts.settings import PostgresSettings, Settings
 from inference.persistence import connect, ensure_partitions, migrate
+from inference.persistence.database import open_connection
+from inference.persistence.schema import MIGRATIONS
 from tests.support.postgres import PostgresServer, free_port
 from tests.support.rows import a_frame, a_prediction, a_session, now, upsert, upsert_batch
 
@@ -41,8 +46,9 @@ def avro_type(declared: Any) -> tuple[str, bool]:
     return declared, False
 
 
-@pytest.mark.parametrize("table", ["frames", "predictions", "sessions"])
+@pytest.mark.parametrize("table", ["frames", "predictions", "sessions", "kept_frames", "kept_predictions"])
 def test_the_table_has_the_columns_of_the_contract(database: Settings, table: str) -> None:
+    topic = table.removeprefix("kept_")
     with connect(database) as connection:
         columns = connection.execute(
             "SELECT attname, format_type(atttypid, NULL), NOT attnotnull FROM pg_attribute "
@@ -51,12 +57,58 @@ def test_the_table_has_the_columns_of_the_contract(database: Settings, table: st
         ).fetchall()
     found = {name: (kind, is_nullable) for name, kind, is_nullable in columns if name not in TABLE_ONLY}
     expected = {}
-    for field in schemas.latest(table)["fields"]:
+    for field in schemas.latest(topic)["fields"]:
         if field["name"] not in AVRO_ONLY:
             kind, is_nullable = avro_type(field["type"])
             expected[field["name"]] = ("uuid" if field["name"] in NATIVE_UUIDS else AVRO_TO_POSTGRES[kind], is_nullable)
     assert found == expected
-    assert {name for name, _, _ in columns} - set(found) == (TABLE_ONLY if table == "frames" else set())
+    assert {name for name, _, _ in columns} - set(found) == (TABLE_ONLY if topic == "frames" else set())
+
+
+@pytest.mark.parametrize("table", ["frames", "predictions", "detections"])
+def test_what_is_kept_and_what_unites_both_have_the_columns_of_the_live_table_in_its_order(
+    database: Settings, table: str
+) -> None:
+    with connect(database) as connection:
+        live, kept, both = (
+            connection.execute(
+                "SELECT column_name, data_type, udt_name FROM information_schema.columns WHERE table_name = %s "
+                "ORDER BY ordinal_position",
+                (f"{prefix}{table}",),
+            ).fetchall()
+            for prefix in ("", "kept_", "all_")
+        )
+    assert live
+    assert kept == both == live
+
+
+def test_a_database_with_rows_of_the_revision_before_is_upgraded_and_keeps_them(postgres: PostgresServer) -> None:
+    settings = postgres.new_database()
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    engine = sqlalchemy.create_engine(
+        "postgresql+psycopg://", creator=lambda: open_connection(settings.postgres), poolclass=sqlalchemy.NullPool
+    )
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0002")
+    ensure_partitions(settings)
+    frames = [a_frame(sequence=n, captured_at=now() - n * DAY) for n in range(3)]
+    with connect(settings) as connection:
+        upsert_batch(connection, "frames", frames)
+        upsert_batch(connection, "predictions", [a_prediction(row["frame_id"]) for row in frames])
+        before = connection.execute("SELECT * FROM frames ORDER BY frame_id").fetchall()
+    migrate(settings)
+    ensure_partitions(settings)
+    with connect(settings) as connection:
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == ("0003",)
+        assert connection.execute("SELECT * FROM all_frames ORDER BY frame_id").fetchall() == before
+        assert connection.execute("SELECT count(*) FROM all_detections").fetchone() == (6,)
+        moved = "WITH moved AS (DELETE FROM frames RETURNING *) INSERT INTO kept_frames SELECT * FROM moved"
+        connection.execute(moved)
+        upsert_batch(connection, "frames", frames)
+        assert connection.execute("SELECT count(*) FROM frames").fetchone() == (0,)
+        assert connection.execute("SELECT * FROM all_frames ORDER BY frame_id").fetchall() == before
 
 
 def test_two_starters_migrate_without_colliding(postgres: PostgresServer) -> None:
