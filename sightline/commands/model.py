@@ -211,10 +211,18 @@ def promote(
     version: Annotated[str, typer.Argument(help="It must have passed the gate against the present champion.")],
     *,
     reason: Annotated[str, typer.Option(help="Why; it stays in the ledger.")],
+    on_behalf_of_id: Annotated[
+        str | None, typer.Option(help="For jobs: subject of the person who approved it.")
+    ] = None,
+    on_behalf_of_name: Annotated[str | None, typer.Option(help="For jobs: the person's name.")] = None,
+    result: Annotated[Path | None, typer.Option(help="Write the row of the ledger, JSON, into this file.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Makes a version champion. Needs the role approver."""
-    _decide(version, "promote", reason, as_json=as_json)
+    """Makes a version champion. Needs the role approver; the account of jobs names the person who approved it."""
+    if (on_behalf_of_id is None) is not (on_behalf_of_name is None):
+        raise typer.BadParameter("the person's id and name go together", param_hint="--on-behalf-of-id")
+    named = {"id": on_behalf_of_id, "name": on_behalf_of_name} if on_behalf_of_id else None
+    _decide(version, "promote", reason, on_behalf_of=named, result=result, as_json=as_json)
 
 
 @commands.command()
@@ -233,11 +241,22 @@ def rollback(
     _decide(leaving, "rollback", reason, as_json=as_json)
 
 
-def _decide(version: str, what: str, reason: str, *, as_json: bool) -> None:
+def _decide(
+    version: str,
+    what: str,
+    reason: str,
+    *,
+    on_behalf_of: dict[str, str | None] | None = None,
+    result: Path | None = None,
+    as_json: bool,
+) -> None:
     from connectors.api_client import Api, quoted
 
+    body = {"reason": reason} | ({"on_behalf_of": on_behalf_of} if on_behalf_of else {})
     with Api(_settings()) as api:
-        row = api.post(f"/v1/models/{quoted(version)}/{what}", {"reason": reason})
+        row = api.post(f"/v1/models/{quoted(version)}/{what}", body)
+    if result is not None:
+        _write(result, row)
     if as_json:
         _print_json(row)
     else:
@@ -278,6 +297,18 @@ def _say(*, as_json: bool) -> Callable[[str], None]:
         stream.flush()
 
     return say
+
+
+def _write(file: Path, document: Any) -> None:
+    from contracts.errors import Misconfigured
+
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(document) + "\n", "utf-8")
+    except OSError as error:
+        raise Misconfigured(
+            f"it is done, but the result cannot be written to {file} ({error.strerror}): give --result another file"
+        ) from error
 
 
 def _print_json(document: Any) -> None:
