@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any, Final
 
 from connectors.schema_registry import SchemaRegistry
@@ -39,6 +40,16 @@ _AUDIT_ADVICE: Final = (
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Checked:
+    """What was found in one table."""
+
+    topic: str
+    rows: int
+    broken: int  # rows
+    named: tuple[Broken, ...]  # what is wrong with the first of them
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The job's options."""
     parser.add_argument("--since", type=_time, help="ISO 8601; frames captured then or later")
@@ -58,26 +69,26 @@ def run(settings: Settings, given: argparse.Namespace, say: Say) -> Result:
         return _check_run(settings, given.run_id, say)
     if given.since is None or given.until is None:
         raise Misconfigured("give --since and --until, or --run-id")
-    broken: list[Broken] = []
-    counts = {}
     with connect(settings) as connection:
-        for topic in ("frames", "predictions"):
-            pieces = contract_rows.of_range(connection, topic, since=given.since, until=given.until)
-            counts[topic], found = _checked(topic, pieces)
-            broken += found
+        frames, predictions = (
+            _checked(topic, contract_rows.of_range(connection, topic, since=given.since, until=given.until))
+            for topic in ("frames", "predictions")
+        )
     report = audit(settings, since=given.since, wait=timedelta(seconds=given.wait), is_quick=True)
     on_disk = [problem for topic in CONTRACT_TOPICS for problem in compatibility.check(topic.name)]
     registry = registry_problems(settings)
-    _tell(say, "row breaks its contract", [_row(one) for one in broken], _ROWS_ADVICE)
-    _tell(say, "frame unaccounted for", [_frame(one) for one in report.problems], _AUDIT_ADVICE)
-    _tell(say, "schema on disk is incompatible", on_disk, "never change a version that was released: add one")
-    _tell(say, "registry differs", registry, "`sightline contracts diff` compares, `sightline contracts register` adds")
-    is_broken = bool(broken or on_disk) or not report.is_closed
+    for checked in (frames, predictions):
+        _tell_rows(say, checked)
+    _tell(say, "frame unaccounted for", report.problem_count, map(_frame, report.problems), _AUDIT_ADVICE)
+    _tell(say, "schema on disk is incompatible", len(on_disk), on_disk, "a released version never changes: add one")
+    _tell(say, "problem of the registry", len(registry), registry, "`sightline contracts diff` compares")
+    is_broken = bool(frames.broken or predictions.broken or on_disk) or not report.is_closed
     return Result(
         fields={
-            **counts,
-            "broken_rows": len(broken),
-            "rows": [asdict(one) for one in broken[:NAMED]],
+            "frames": frames.rows,
+            "predictions": predictions.rows,
+            "broken_rows": frames.broken + predictions.broken,
+            "rows": [asdict(one) for one in (*frames.named, *predictions.named)],
             "audit": _audit_fields(report),
             "schemas": on_disk,
             "registry": registry,
@@ -88,10 +99,11 @@ def run(settings: Settings, given: argparse.Namespace, say: Say) -> Result:
 
 def _check_run(settings: Settings, run_id: str, say: Say) -> Result:
     with connect(settings) as connection:
-        count, broken = _checked("predictions", contract_rows.of_run(connection, run_id))
-    _tell(say, "row breaks its contract", [_row(one) for one in broken], _ROWS_ADVICE)
-    fields = {"run_id": run_id, "predictions": count, "broken_rows": len(broken)}
-    return Result(fields={**fields, "rows": [asdict(one) for one in broken[:NAMED]]}, exit_code=65 if broken else 0)
+        checked = _checked("predictions", contract_rows.of_run(connection, run_id))
+    _tell_rows(say, checked)
+    fields = {"run_id": run_id, "predictions": checked.rows, "broken_rows": checked.broken}
+    named = {"rows": [asdict(one) for one in checked.named]}
+    return Result(fields=fields | named, exit_code=65 if checked.broken else 0)
 
 
 def registry_problems(settings: Settings) -> list[str]:
@@ -112,12 +124,15 @@ def registry_problems(settings: Settings) -> list[str]:
         ]
 
 
-def _checked(topic: str, pieces: Iterable[Rows]) -> tuple[int, list[Broken]]:
-    count, broken = 0, []
-    for rows in pieces:
-        count += len(rows)
-        broken += broken_rows(topic, rows)
-    return count, broken
+def _checked(topic: str, pieces: Iterable[Rows]) -> _Checked:
+    rows = broken = 0
+    named: list[Broken] = []
+    for piece in pieces:
+        found = broken_rows(topic, piece)
+        rows += len(piece)
+        broken += len({one.key for one in found})
+        named += found[: NAMED - len(named)]
+    return _Checked(topic=topic, rows=rows, broken=broken, named=tuple(named))
 
 
 def _audit_fields(report: Report) -> dict[str, Any]:
@@ -130,18 +145,19 @@ def _audit_fields(report: Report) -> dict[str, Any]:
     }
 
 
-def _tell(say: Say, what: str, found: list[str], advice: str) -> None:
-    if not found:
-        return
-    say(f"{len(found)} x {what}; {advice}")
-    for line in found[:_TOLD]:
-        say(f"  {line}")
-    if len(found) > _TOLD:
-        say(f"  ... and {len(found) - _TOLD} more (the result names them)")
+def _tell_rows(say: Say, checked: _Checked) -> None:
+    _tell(say, f"row of {checked.topic} breaks its contract", checked.broken, map(_row, checked.named), _ROWS_ADVICE)
+
+
+def _tell(say: Say, what: str, count: int, named: Iterable[str], advice: str) -> None:
+    if count:
+        say(f"{count} x {what}; {advice}")
+        for line in islice(named, _TOLD):
+            say(f"  {line}")
 
 
 def _row(one: Broken) -> str:
-    return f"{one.topic} {' '.join(one.key)}: {one.what}"
+    return f"{' '.join(one.key)}: {one.what}"
 
 
 def _frame(one: Any) -> str:
