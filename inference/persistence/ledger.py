@@ -35,6 +35,15 @@ _CHAMPION: Final = f"""
     SELECT {_COLUMNS} FROM promotions WHERE model = %s AND alias = '{CHAMPION}' AND state = 'done'
     ORDER BY id DESC LIMIT 1
 """  # noqa: S608 - constants of this module
+_CHAMPION_AT: Final = f"""
+    SELECT {_COLUMNS} FROM promotions
+    WHERE model = %s AND alias = '{CHAMPION}' AND state = 'done' AND done_at < %s AT TIME ZONE 'UTC'
+    ORDER BY id DESC LIMIT 1
+"""  # noqa: S608
+_FIRST: Final = f"""
+    SELECT {_COLUMNS} FROM promotions WHERE model = %s AND alias = '{CHAMPION}' AND state = 'done' AND version = %s
+    ORDER BY id LIMIT 1
+"""  # noqa: S608
 _BY_ID: Final = f"SELECT {_COLUMNS} FROM promotions WHERE model = %s AND id = %s"  # noqa: S608 - as above
 _UNDER_WAY: Final = f"""
     SELECT {_COLUMNS} FROM promotions WHERE model = %s AND alias = '{CHAMPION}' AND state = 'intended'
@@ -117,6 +126,16 @@ def try_lock(connection: Connection) -> bool:
 def champion_of(connection: Connection, model: str) -> Promotion | None:
     """Who is champion: the newest row that is done."""
     return _one(connection, _CHAMPION, (model,))
+
+
+def champion_at(connection: Connection, model: str, at: datetime) -> Promotion | None:
+    """Who was champion just before that time, which is aware."""
+    return _one(connection, _CHAMPION_AT, (model, at))
+
+
+def first_of(connection: Connection, model: str, version: str) -> Promotion | None:
+    """The row with which a version became champion for the first time."""
+    return _one(connection, _FIRST, (model, version))
 
 
 def find(connection: Connection, model: str, promotion_id: int) -> Promotion | None:
