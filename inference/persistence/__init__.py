@@ -6,6 +6,9 @@ frames     what the tables say about frames     cameras, sessions, statistics: a
 reviews    what people said, append-only        review_queue: who looks at which frame
 labels     what was said, as data sets          heartbeats which processes serve which model
 agreement  how far two versions agreed, out of their stored predictions
+watch_figures   what was seen of a champion since its promotion
+contract_rows   rows in pieces, as their contract names them    drift_sample   a bounded sample of a day
+review_requests frames that a job asks people to look at
 audit      is every acknowledged frame accounted for?
 trace      one frame's whole life
 ledger     who is champion, since when    gate_verdicts   what the gate said of a version

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psycopg
@@ -12,8 +13,10 @@ import pytest
 from contracts.errors import Misconfigured, Rejected
 from contracts.settings import Settings
 from inference.batch import export_labels
+from inference.delivery import train
 from inference.delivery.fetch_dataset import fetch_dataset
 from inference.delivery.labelled import read_labelled
+from inference.delivery.training_plan import plan_of
 from inference.domain.review import LabelledBox, Purpose, Review, Verdict
 from inference.domain.split import GATE, TRAIN, part_of
 from inference.persistence import reviews
@@ -135,6 +138,22 @@ def test_training_reads_what_was_exported(
     (tmp_path / f"images/{frame['frame_id']}.jpg").write_bytes(b"cut short")
     fetch_dataset(settings, result["uri"].rstrip("/"), tmp_path, classes=("short", "open"))
     assert (tmp_path / f"images/{frame['frame_id']}.jpg").read_bytes() != b"cut short"
+
+
+def test_a_training_fetches_its_data_set_and_says_when_it_is_too_small(
+    settings: Settings,
+    labelled: Callable[..., tuple[Row, int]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    labelled(TRAINED[0])
+    result, _ = run_job("export-labels", settings)
+    monkeypatch.setattr(train, "Settings", SimpleNamespace(load=lambda: settings))
+    plan = train.fetched(plan_of(["--out", str(tmp_path), "--dataset", result["uri"]]))
+    assert plan.labelled == tmp_path / f"dataset-{result['digest'][:12]}"
+    assert len(read_labelled(plan.labelled)) == 1
+    with pytest.raises(Rejected, match="label more, or give a smaller --batch"):
+        train.open_data(plan)
 
 
 def test_a_set_that_there_is_not_is_said(settings: Settings, tmp_path: Path) -> None:
