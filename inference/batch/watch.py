@@ -178,7 +178,7 @@ class _Window:
     def _begin_shadow(self) -> None:
         """Has the previous champion look at the same frames: as challenger, unless somebody else is that."""
         named = self._challenger()
-        if named is None:
+        if named in {None, self._row.version}:  # the API keeps for 2 s what MLflow said: the alias has gone by now
             try:
                 self._api.post(f"/v1/models/{quoted(self._previous)}/challenger")
             except Rejected as error:

@@ -1,12 +1,12 @@
 """What was seen of a champion since its promotion, for the watch window.
 
 predictions of the version, of frames captured in the window ─► answered, failed, detections, latency
-frames of a partition before the last one answered           ─► passed over: they failed too
+frames of a partition between the first and the last answered ─► passed over: they failed too
 predictions of the previous champion on the same frames      ─► agreement
 reviews of these frames                                      ─► precision
 
-A frame without an answer counts as passed over only once a later one of its partition has one: a worker that is behind,
-or away, is no fault of the model's.
+A frame without an answer counts as passed over only once an earlier and a later one of its partition have one: a worker
+that is behind, away, or still on the previous champion is no fault of the model's. One worker at a time has a partition.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ _ANSWERED: Final = f"""
 """  # noqa: S608 - texts of our own; latency as in statistics.py: what a batch job scores later says nothing of the stream
 _PASSED_OVER: Final = f"""
     WITH reached AS (
-        SELECT frames.kafka_partition, max(frames.kafka_offset) AS number
+        SELECT frames.kafka_partition, min(frames.kafka_offset) AS first, max(frames.kafka_offset) AS last
         FROM frames JOIN predictions AS one ON one.frame_id = frames.frame_id
         WHERE {_RANGE.format("frames")} AND {_OURS} AND one.role = 'champion' GROUP BY 1
     )
     SELECT count(*) FROM frames JOIN reached USING (kafka_partition)
     WHERE {_RANGE.format("frames")} AND frames.frame_id < uuid7_floor(%(arrived)s)
-        AND frames.kafka_offset < reached.number
+        AND frames.kafka_offset > reached.first AND frames.kafka_offset < reached.last
         AND NOT EXISTS (SELECT FROM predictions AS one WHERE one.frame_id = frames.frame_id AND {_OURS})
 """  # noqa: S608
 _REVIEWED: Final = f"""

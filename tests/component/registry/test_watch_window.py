@@ -119,9 +119,10 @@ def test_frames_that_it_passed_over_are_failures_and_those_still_to_come_are_not
 ) -> None:
     frames = captured(settings, FRAMES + 2)
     saw(settings, "1", frames)
-    saw(settings, "2", [*frames[:3], *frames[4:-1]])  # the fourth is missing, the last one is not reached yet
+    # The first was the previous champion's, the fourth is missing, the last one is not reached yet.
+    saw(settings, "2", [*frames[1:3], *frames[4:-1]])
     said, code = watched(settings, promotion, gate)
-    assert (code, said["causes"]) == (99, ["1 of 7 frames failed: 14.29%, at most 1.00%"])
+    assert (code, said["causes"]) == (99, ["1 of 6 frames failed: 16.67%, at most 1.00%"])
 
 
 def test_reviews_that_find_its_boxes_wrong_roll_back(settings: Settings, promotion: int, gate: Path) -> None:
