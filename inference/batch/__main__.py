@@ -25,6 +25,7 @@ JOBS: Final = {
     "expire": "inference.batch.expire",
     "watch": "inference.batch.watch",
     "export-labels": "inference.batch.export_labels",
+    "fetch-labels": "inference.batch.fetch_labels",
 }
 
 

@@ -52,8 +52,8 @@ class _Checked:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The job's options."""
-    parser.add_argument("--since", type=_time, help="ISO 8601; frames captured then or later")
-    parser.add_argument("--until", type=_time, help="ISO 8601; frames captured before then")
+    parser.add_argument("--since", type=iso_time, help="ISO 8601; frames captured then or later")
+    parser.add_argument("--until", type=iso_time, help="ISO 8601; frames captured before then")
     parser.add_argument("--run-id", help="only the predictions of this batch job")
     parser.add_argument("--wait", type=float, default=60.0, help="seconds for frames that are on their way")
 
@@ -165,7 +165,7 @@ def _frame(one: Any) -> str:
     return f"{one.problem}: {where}, frame {one.frame_id or 'unknown'}"
 
 
-def _time(text: str) -> datetime:
+def iso_time(text: str) -> datetime:
     """An instant; without a zone it is UTC."""
     at = datetime.fromisoformat(text)
     return at if at.tzinfo else at.replace(tzinfo=UTC)

@@ -109,21 +109,16 @@ class _Report:
         for shift in shifts:
             self._say(f"{shift.feature}: PSI {shift.psi:.3f}{'  shifted far' if shift.is_large else ''}")
         _log.info("drift_reported", day=about["day"], model_version=champion.version, run_id=report)
-        return Result(
-            fields={
-                **about,
-                "reference": reference.day,
-                "reference_made": is_made,
-                "compared": True,
-                "psi": {shift.feature: round(shift.psi, 4) for shift in shifts},
-                "shifted": [shift.feature for shift in shifts if shift.is_large],
-                "images": sum("brightness" in one.values for one in seen),
-                "images_missing": self._missing,
-                "marked": [one.frame_id for one in odd],
-                "newly_marked": marked,
-                "run": report,
-            }
-        )
+        found = {
+            "reference": reference.day,
+            "reference_made": is_made,
+            "compared": True,
+            "images": sum("brightness" in one.values for one in seen),
+            "images_missing": self._missing,
+            "newly_marked": marked,
+            "run": report,
+        }
+        return Result(fields=about | found | _figures(shifts, odd))
 
     def _champion(self) -> Promotion:
         end = datetime.combine(self._day + timedelta(days=1), datetime.min.time(), UTC)
@@ -196,6 +191,14 @@ class _Report:
         ]
         with connect(self._settings) as connection:
             return request_reviews(connection, requests)
+
+
+def _figures(shifts: Sequence[Shift], odd: Sequence[Odd]) -> dict[str, object]:
+    return {
+        "psi": {shift.feature: round(shift.psi, 4) for shift in shifts},
+        "shifted": [shift.feature for shift in shifts if shift.is_large],
+        "marked": [one.frame_id for one in odd],
+    }
 
 
 def _look(store: FrameStore, max_pixels: int, frame: SampledFrame) -> ImageFigures | None:

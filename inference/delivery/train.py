@@ -84,7 +84,7 @@ def fetched(plan: Plan) -> Plan:
     if plan.dataset is None:
         return plan
     # Late: who trains on a folder needs no store and no settings.
-    fetch = import_module("inference.delivery.fetch_dataset").fetch_dataset
+    fetch = import_module("inference.persistence.datasets").fetch_dataset
     folder = plan.out / f"dataset-{plan.dataset.rstrip('/').rpartition('/')[2][:12]}"
     manifest = fetch(Settings.load(), plan.dataset, folder)
     say(f"data set {manifest.digest}: {len(manifest.images)} images, {manifest.boxes} boxes")

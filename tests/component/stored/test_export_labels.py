@@ -14,12 +14,12 @@ from contracts.errors import Misconfigured, Rejected
 from contracts.settings import Settings
 from inference.batch import export_labels
 from inference.delivery import train
-from inference.delivery.fetch_dataset import fetch_dataset
 from inference.delivery.labelled import read_labelled
 from inference.delivery.training_plan import plan_of
 from inference.domain.review import LabelledBox, Purpose, Review, Verdict
 from inference.domain.split import GATE, TRAIN, part_of
 from inference.persistence import reviews
+from inference.persistence.datasets import fetch_dataset
 from inference.persistence.objects import FrameStore
 from tests.support.images import jpeg, png
 from tests.support.jobs import run_job
@@ -154,6 +154,16 @@ def test_a_training_fetches_its_data_set_and_says_when_it_is_too_small(
     assert len(read_labelled(plan.labelled)) == 1
     with pytest.raises(Rejected, match="label more, or give a smaller --batch"):
         train.open_data(plan)
+
+
+def test_the_digest_is_enough_to_fetch_it(
+    settings: Settings, labelled: Callable[..., tuple[Row, int]], tmp_path: Path
+) -> None:
+    labelled(TRAINED[0])
+    exported, _ = run_job("export-labels", settings)
+    fetched, code = run_job("fetch-labels", settings, "--digest", exported["digest"], "--into", str(tmp_path / "a"))
+    assert (code, fetched["images"], fetched["labels"]) == (0, 1, 1)
+    assert len(read_labelled(tmp_path / "a")) == 1
 
 
 def test_a_set_that_there_is_not_is_said(settings: Settings, tmp_path: Path) -> None:
