@@ -26,6 +26,7 @@ HOLD: Final = 99  # the gate says hold: what comes after is skipped
 _PASSED_ON: Final = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout; progress on stderr.")]
+ResultFile = Annotated[Path | None, typer.Option("--result", help="Write the answer, JSON, into this file.")]
 Labelled = Annotated[
     Path | None, typer.Option(help="A folder with images/*.jpg and labels/*.txt.", exists=True, file_okay=False)
 ]
@@ -215,7 +216,7 @@ def promote(
         str | None, typer.Option(help="For jobs: subject of the person who approved it.")
     ] = None,
     on_behalf_of_name: Annotated[str | None, typer.Option(help="For jobs: the person's name.")] = None,
-    result: Annotated[Path | None, typer.Option(help="Write the row of the ledger, JSON, into this file.")] = None,
+    result: ResultFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Makes a version champion. Needs the role approver; the account of jobs names the person who approved it."""
@@ -256,7 +257,7 @@ def _decide(
     with Api(_settings()) as api:
         row = api.post(f"/v1/models/{quoted(version)}/{what}", body)
     if result is not None:
-        _write(result, row)
+        _hand_over(row, result)
     if as_json:
         _print_json(row)
     else:
@@ -299,16 +300,14 @@ def _say(*, as_json: bool) -> Callable[[str], None]:
     return say
 
 
-def _write(file: Path, document: Any) -> None:
-    from contracts.errors import Misconfigured
+def _hand_over(document: Any, file: Path | None) -> None:
+    """Into the file of whoever started this, else on stdout."""
+    if file is None:
+        _print_json(document)
+        return
+    from inference.batch.__main__ import hand_over
 
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(document) + "\n", "utf-8")
-    except OSError as error:
-        raise Misconfigured(
-            f"it is done, but the result cannot be written to {file} ({error.strerror}): give --result another file"
-        ) from error
+    hand_over(json.dumps(document), file)
 
 
 def _print_json(document: Any) -> None:
