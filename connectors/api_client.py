@@ -65,6 +65,10 @@ class Api:
         """Has something done. Raises as the module says."""
         return self._ask("POST", path, json=body)
 
+    def delete(self, path: str) -> Any:
+        """Has something taken away. Raises as the module says."""
+        return self._ask("DELETE", path)
+
     def _ask(self, method: str, path: str, **rest: Any) -> Any:
         headers = {"Authorization": f"Bearer {self._token(self._settings)}"}
         try:

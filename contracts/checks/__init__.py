@@ -12,6 +12,17 @@ from contracts.checks.detections import Detections
 from contracts.checks.evaluations import Evaluations, validated_evaluation
 from contracts.checks.frames import Frames
 from contracts.checks.predictions import Predictions
+from contracts.checks.rows import Broken, broken_rows
 from contracts.checks.sessions import Sessions
 
-__all__ = ["Detections", "Evaluations", "Frames", "Predictions", "Sessions", "dataframe", "validated_evaluation"]
+__all__ = [
+    "Broken",
+    "Detections",
+    "Evaluations",
+    "Frames",
+    "Predictions",
+    "Sessions",
+    "broken_rows",
+    "dataframe",
+    "validated_evaluation",
+]

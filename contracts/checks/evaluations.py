@@ -15,11 +15,11 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 import pandera.pandas as pa
-from pandera.config import ValidationDepth, get_config_context
 from pandera.errors import SchemaErrors
 
 from contracts.checks.dataframes import is_name
-from contracts.errors import Misconfigured, Rejected
+from contracts.checks.rows import refuse_when_switched_off
+from contracts.errors import Rejected
 
 ALL: Final = "all"
 COLUMNS: Final = ("label", "labels", "ap50", "ap50_95", "precision", "recall", "ece")
@@ -99,9 +99,7 @@ def validated_evaluation(table: pd.DataFrame, *, classes: Sequence[str], of: str
         Rejected: it breaks the contract (evaluation_broken); the message names what and where.
         Misconfigured: pandera's validation was switched off by the environment: a gate that checks nothing must not run.
     """
-    config = get_config_context()
-    if not config.validation_enabled or config.validation_depth not in {None, ValidationDepth.SCHEMA_AND_DATA}:
-        raise Misconfigured("pandera's validation is off: unset PANDERA_VALIDATION_ENABLED and _DEPTH")
+    refuse_when_switched_off()
     try:
         Evaluations.validate(table, lazy=True)
     except SchemaErrors as errors:

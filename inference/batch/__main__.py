@@ -17,8 +17,16 @@ from contracts import logs
 from contracts.errors import Misconfigured, PipelineError
 from contracts.settings import Settings
 
-# Imported when named: no job waits for what another one needs.
-JOBS: Final = {"score": "inference.batch.score"}
+# Imported when named: scoring needs no dataframes, and a check no engine.
+JOBS: Final = {
+    "score": "inference.batch.score",
+    "check": "inference.batch.check",
+    "drift": "inference.batch.drift",
+    "expire": "inference.batch.expire",
+    "watch": "inference.batch.watch",
+    "export-labels": "inference.batch.export_labels",
+    "fetch-labels": "inference.batch.fetch_labels",
+}
 
 
 def parser_of(name: str) -> tuple[argparse.ArgumentParser, ModuleType]:

@@ -25,7 +25,7 @@ class Result:
 
     Attributes:
         fields: what whoever started it may want to know; values are JSON's.
-        exit_code: 0, or 65 when it did all it could and some of its data was bad, or 99.
+        exit_code: 0; 65 when it did all it could and some of its data was bad; 75 when it has to be started again; 99.
     """
 
     fields: Mapping[str, object]

@@ -1,6 +1,6 @@
 """Labelled images on disk, and which of them are kept apart to judge by.
 
-    FOLDER/images/NAME.jpg + FOLDER/labels/NAME.txt: a line `x1 y1 x2 y2 type` each, types from 1
+    FOLDER/images/NAME.jpg | .png + FOLDER/labels/NAME.txt: a line `x1 y1 x2 y2 type` each, types from 1
         ─► layouts: images that show the same copper ─► whole layouts go to validation (about 10 %) or to training
 
 A line sees the same board again and again: such images differ in their defects and in little else. Splitting by file
@@ -23,12 +23,14 @@ from numpy.typing import NDArray
 from connectors.cameras.boards import CLASSES
 from inference.delivery.dataset import BoardSet
 from inference.delivery.evaluation import Truth
+from inference.domain.decode import Status, decode
 from inference.domain.letterbox import letterbox
 
 Part = Literal["train", "validation", "all"]
 
 THUMBNAIL: Final = 64  # pixels
 SAME_LAYOUT: Final = 0.8  # correlation of two thumbnails at the best shift
+_MOST_PIXELS: Final = 50_000_000
 VALIDATION_SHARE: Final = 10  # one layout in so many
 
 
@@ -43,10 +45,10 @@ class Labelled:
 def labelled_images(
     folder: Path, *, classes: Sequence[str] = CLASSES, part: Part = "all"
 ) -> Iterator[tuple[bytes, Truth]]:
-    """JPEGs of a labelled folder, or of one part of it, with their truth.
+    """Images of a labelled folder, or of one part of it, with their truth.
 
     Raises:
-        FileNotFoundError: the folder holds no JPEG, or one of them has no labels.
+        FileNotFoundError: the folder holds no image, or one of them has no labels.
         ValueError: a line of a label file is no box, or of a type that is no class.
     """
     for one in read_labelled(folder, classes=classes, part=part):
@@ -55,9 +57,9 @@ def labelled_images(
 
 def read_labelled(folder: Path, *, classes: Sequence[str] = CLASSES, part: Part = "all") -> list[Labelled]:
     """As `labelled_images`, sorted by name, without the bytes."""
-    files = sorted((folder / "images").glob("*.jpg"))
+    files = sorted(file for kind in ("jpg", "png") for file in (folder / "images").glob(f"*.{kind}"))
     if not files:
-        raise FileNotFoundError(f"no images/*.jpg in {folder}: name the folder that holds images/ and labels/")
+        raise FileNotFoundError(f"no images/*.jpg or *.png in {folder}: name the folder that holds images/ and labels/")
     if part != "all":
         kept_apart = validation_names(files)
         files = [file for file in files if (file.stem in kept_apart) is (part == "validation")]
@@ -85,8 +87,30 @@ def _draw(name: str) -> int:
 
 
 def _thumbnail(file: Path) -> NDArray[np.float32]:
-    grey = simplejpeg.decode_jpeg(file.read_bytes(), colorspace="GRAY")[..., 0]
+    grey = _grey(file)
     return np.asarray(cv2.resize(grey, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA), np.float32)
+
+
+def _grey(file: Path) -> NDArray[np.uint8]:
+    if file.suffix == ".png":
+        return np.asarray(cv2.cvtColor(_colour(file), cv2.COLOR_RGB2GRAY), np.uint8)
+    grey: NDArray[np.uint8] = simplejpeg.decode_jpeg(file.read_bytes(), colorspace="GRAY")[..., 0]
+    return grey
+
+
+def _colour(file: Path) -> NDArray[np.uint8]:
+    """Pixels as the pipeline reads them.
+
+    Raises:
+        ValueError: the file is no image.
+    """
+    if file.suffix != ".png":
+        colour: NDArray[np.uint8] = simplejpeg.decode_jpeg(file.read_bytes(), colorspace="RGB")
+        return colour
+    image = decode(file.read_bytes(), max_pixels=_MOST_PIXELS)
+    if isinstance(image, Status):
+        raise ValueError(f"{file.name} is {image}")  # noqa: TRY004 - the value of its bytes is wrong
+    return image
 
 
 def layouts(thumbnails: NDArray[np.float32]) -> list[int]:
@@ -118,7 +142,7 @@ def board_set(images: Sequence[Labelled], *, side: int, classes: Sequence[str] =
     pixels = np.empty((len(images), side, side), np.uint8)
     labels, boxes = [], []
     for index, one in enumerate(images):
-        colour = simplejpeg.decode_jpeg(one.file.read_bytes(), colorspace="RGB")
+        colour = _colour(one.file)
         fitted, placed = letterbox(colour, width=side, height=side)
         pixels[index] = cv2.cvtColor(fitted, cv2.COLOR_RGB2GRAY)
         labels.append(np.array([classes.index(label) for label in one.truth.labels], np.int64))

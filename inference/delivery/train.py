@@ -2,6 +2,7 @@
 
     python -m inference.delivery.train --out DIR --max-minutes 75
     python -m inference.delivery.train --out DIR --labelled BOARDS --init MODEL --stages 320:60,640:60
+    python -m inference.delivery.train --out DIR --dataset s3://…     labels that people gave, as export-labels wrote them
 
     boards ─► turned and mirrored (real ones moved and scaled too) ─► yolo11n ─► DIR/last.pt every few minutes ─► export
                                   validation boards, every few minutes ─► DIR/best.pt
@@ -22,12 +23,15 @@ import signal
 import sys
 import time
 from dataclasses import asdict, dataclass, replace
+from importlib import import_module
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from connectors.cameras.boards import CLASSES
+from contracts.errors import PipelineError, Rejected
+from contracts.settings import Settings
 from inference.delivery.batches import Jitter, make_batch, resized
 from inference.delivery.dataset import TRAIN_SEED, BoardSet, Recipe, open_boards
 from inference.delivery.evaluation import Truth, evaluate
@@ -62,8 +66,29 @@ def main(arguments: list[str] | None = None) -> int:
     stay_offline(plan.out)
     # Threads that spin at barriers starve each other on a busy machine: steps took ten times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    train(plan, open_data(plan))
+    try:
+        train(plan, open_data(fetched(plan)))
+    except PipelineError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
     return 0
+
+
+def fetched(plan: Plan) -> Plan:
+    """The plan with its data set on disk.
+
+    Raises:
+        Rejected: there is no such set, or it is damaged.
+        Transient: the object store is away.
+    """
+    if plan.dataset is None:
+        return plan
+    # Late: who trains on a folder needs no store and no settings.
+    fetch = import_module("inference.persistence.datasets").fetch_dataset
+    folder = plan.out / f"dataset-{plan.dataset.rstrip('/').rpartition('/')[2][:12]}"
+    manifest = fetch(Settings.load(), plan.dataset, folder)
+    say(f"data set {manifest.digest}: {len(manifest.images)} images, {manifest.boxes} boxes")
+    return replace(plan, labelled=folder)
 
 
 def open_data(plan: Plan) -> Data:
@@ -76,6 +101,12 @@ def open_data(plan: Plan) -> Data:
         lineage = before.joined(Lineage(simulator_seeds=frozenset({recipe.seed})))
         return Data(train=boards, validation=None, jitter=None, name="simulated boards", lineage=lineage)
     taught, kept_apart = (read_labelled(plan.labelled, part=part) for part in PARTS)
+    if len(taught) < plan.batch or not kept_apart:
+        raise Rejected(
+            f"{len(taught)} images to train on and {len(kept_apart)} to validate by are too few for a batch of "
+            f"{plan.batch}: label more, or give a smaller --batch",
+            code="too_few_images",
+        )
     say(f"{len(taught)} boards to train on, {len(kept_apart)} to validate by, none of one layout in both")
     # The checkpoint is chosen by the validation boards: they were seen as well.
     return Data(

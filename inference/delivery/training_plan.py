@@ -32,6 +32,7 @@ class Plan:
     width: float  # share of yolo11's channels; yolo11n has 0.25
     boards: int  # simulated ones
     labelled: Path | None  # real boards instead of simulated ones
+    dataset: str | None  # likewise, from the object store: fetched into `out`
     init: Path | None  # weights to start from
     batch: int
     rate: float  # highest learning rate
@@ -73,6 +74,7 @@ def plan_of(arguments: list[str] | None = None) -> Plan:
     parser.add_argument("--width", type=float, default=WIDTH, help="share of yolo11's channels; less is smaller, worse")
     parser.add_argument("--boards", type=int, default=12_000, help="simulated boards to make")
     parser.add_argument("--labelled", type=Path, help="images/*.jpg and labels/*.txt instead of simulated boards")
+    parser.add_argument("--dataset", help="s3://…, what export-labels wrote, instead of --labelled")
     parser.add_argument("--init", type=Path, help="best.pt, last.pt or model.onnx to start from, or its folder")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rate", type=float, default=2e-3)
@@ -81,6 +83,8 @@ def plan_of(arguments: list[str] | None = None) -> Plan:
     parser.add_argument("--save-minutes", type=float, default=4)
     parser.add_argument("--validate-minutes", type=float, default=10)
     given = parser.parse_args(arguments)
+    if given.labelled and given.dataset:
+        parser.error("--labelled and --dataset exclude each other")
     written = sys.argv[1:] if arguments is None else arguments
     return Plan(
         out=given.out,
@@ -88,7 +92,10 @@ def plan_of(arguments: list[str] | None = None) -> Plan:
         command=" ".join(["python -m inference.delivery.train", *_without_folders(written)]),
         **{
             name: getattr(given, name)
-            for name in ("epochs", "seed", "width", "boards", "labelled", "init", "batch", "rate", "threads", "device")
+            for name in (
+                *("epochs", "seed", "width", "boards", "labelled", "dataset", "init", "batch", "rate", "threads"),
+                "device",
+            )
         },
         save_minutes=given.save_minutes,
         validate_minutes=given.validate_minutes,

@@ -104,13 +104,22 @@ def coco(
 
 def yolo(frames: Iterable[LabelledFrame], classes: Sequence[str]) -> Iterator[tuple[str, str]]:
     """The files of a YOLO data set without its images, as (name, text)."""
-    numbers = {name: number for number, name in enumerate(classes)}
-    names = "".join(f"  {number}: {json.dumps(name)}\n" for number, name in enumerate(classes))
-    yield "data.yaml", f"path: .\ntrain: images\nnames:\n{names}"
+    yield "data.yaml", yolo_index(classes)
     for frame in frames:
-        lines = (_yolo_line(numbers[box.label], box, frame.width, frame.height) for box in frame.boxes)
-        yield f"labels/{frame.frame_id}.txt", "".join(lines)
+        yield f"labels/{frame.frame_id}.txt", yolo_labels(frame, classes)
         yield f"provenance/{frame.frame_id}.json", json.dumps(frame.provenance()) + "\n"
+
+
+def yolo_index(classes: Sequence[str]) -> str:
+    """The file that names the classes."""
+    names = "".join(f"  {number}: {json.dumps(name)}\n" for number, name in enumerate(classes))
+    return f"path: .\ntrain: images\nnames:\n{names}"
+
+
+def yolo_labels(frame: LabelledFrame, classes: Sequence[str]) -> str:
+    """One frame's boxes: a line `class centre_x centre_y width height` each, in shares of the image."""
+    numbers = {name: number for number, name in enumerate(classes)}
+    return "".join(_yolo_line(numbers[box.label], box, frame.width, frame.height) for box in frame.boxes)
 
 
 def _yolo_line(number: int, box: LabelledBox, width: int, height: int) -> str:

@@ -128,7 +128,7 @@ class Candidate:
     frame_id: str
     champion: Detections | None
     challenger: Detections | None = None
-    is_flagged: bool = False  # a review of it was taken back, and none stands
+    is_flagged: bool = False  # a review of it was taken back, or a job asks for one, and none stands
 
 
 def rank(candidates: Iterable[Candidate], *, threshold: float) -> list[str]:

@@ -37,6 +37,7 @@ _CLAIMS: Final = f"frame_id IN (SELECT frame_id FROM all_frames WHERE {_OF_CAMER
 
 # In the order in which they are deleted: what hangs on frames before the frames.
 _TABLES: Final = {
+    "review_requests": _OF_CAMERA,
     "review_claims": _CLAIMS,
     "reviews": _OF_CAMERA,
     "detections": _OF_CAMERA,

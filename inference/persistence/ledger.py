@@ -22,7 +22,10 @@ from inference.persistence.database import Connection
 
 State = Literal["intended", "done", "reverted"]
 
-BOOTSTRAP: Final = "bootstrap"  # approved_by of rows that nobody asked for
+# approved_by of rows that no person asked for.
+BOOTSTRAP: Final = "bootstrap"
+WATCH_WINDOW: Final = "watch_window"
+NO_PERSONS: Final = frozenset({BOOTSTRAP, WATCH_WINDOW})
 
 _KEY: Final = "hashtext('sightline.promotion')"
 _COLUMNS: Final = (
@@ -32,6 +35,16 @@ _CHAMPION: Final = f"""
     SELECT {_COLUMNS} FROM promotions WHERE model = %s AND alias = '{CHAMPION}' AND state = 'done'
     ORDER BY id DESC LIMIT 1
 """  # noqa: S608 - constants of this module
+_CHAMPION_AT: Final = f"""
+    SELECT {_COLUMNS} FROM promotions
+    WHERE model = %s AND alias = '{CHAMPION}' AND state = 'done' AND done_at < %s AT TIME ZONE 'UTC'
+    ORDER BY id DESC LIMIT 1
+"""  # noqa: S608
+_FIRST: Final = f"""
+    SELECT {_COLUMNS} FROM promotions WHERE model = %s AND alias = '{CHAMPION}' AND state = 'done' AND version = %s
+    ORDER BY id LIMIT 1
+"""  # noqa: S608
+_BY_ID: Final = f"SELECT {_COLUMNS} FROM promotions WHERE model = %s AND id = %s"  # noqa: S608 - as above
 _UNDER_WAY: Final = f"""
     SELECT {_COLUMNS} FROM promotions WHERE model = %s AND alias = '{CHAMPION}' AND state = 'intended'
 """  # noqa: S608
@@ -113,6 +126,21 @@ def try_lock(connection: Connection) -> bool:
 def champion_of(connection: Connection, model: str) -> Promotion | None:
     """Who is champion: the newest row that is done."""
     return _one(connection, _CHAMPION, (model,))
+
+
+def champion_at(connection: Connection, model: str, at: datetime) -> Promotion | None:
+    """Who was champion just before that time, which is aware."""
+    return _one(connection, _CHAMPION_AT, (model, at))
+
+
+def first_of(connection: Connection, model: str, version: str) -> Promotion | None:
+    """The row with which a version became champion for the first time."""
+    return _one(connection, _FIRST, (model, version))
+
+
+def find(connection: Connection, model: str, promotion_id: int) -> Promotion | None:
+    """One row, whatever its state; None when there is no such row."""
+    return _one(connection, _BY_ID, (model, promotion_id))
 
 
 def under_way(connection: Connection, model: str) -> Promotion | None:

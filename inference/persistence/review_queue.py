@@ -38,10 +38,12 @@ _CANDIDATES: Final = f"""
         AND NOT EXISTS (SELECT FROM standing_reviews AS said WHERE said.frame_id = frames.frame_id)
     ORDER BY frames.frame_id DESC LIMIT %(page)s
 """  # noqa: S608
-# However old: a person took the review back and nobody has said anything else since.
+# However old: a person took the review back, or a job asks for one, and nobody has said anything since.
 _FLAGGED: Final = f"""
     SELECT frame_id::text FROM frames
-    WHERE frame_id IN (SELECT frame_id FROM reviews WHERE undoes IS NOT NULL)
+    WHERE frame_id IN (
+            SELECT frame_id FROM reviews WHERE undoes IS NOT NULL UNION SELECT frame_id FROM review_requests
+        )
         AND {_UNCLAIMED} AND part_of(camera_id, session_id, sequence) = 'train'
         AND (%(camera)s::text IS NULL OR camera_id = %(camera)s)
         AND NOT EXISTS (SELECT FROM standing_reviews AS said WHERE said.frame_id = frames.frame_id)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _PASSED_ON: Final = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout; progress on stderr.")]
+ResultFile = Annotated[Path | None, typer.Option("--result", help="Write the answer, JSON, into this file.")]
 Labelled = Annotated[
     Path | None, typer.Option(help="A folder with images/*.jpg and labels/*.txt.", exists=True, file_okay=False)
 ]
@@ -212,10 +213,18 @@ def promote(
     version: Annotated[str, typer.Argument(help="It must have passed the gate against the present champion.")],
     *,
     reason: Annotated[str, typer.Option(help="Why; it stays in the ledger.")],
+    on_behalf_of_id: Annotated[
+        str | None, typer.Option(help="For jobs: subject of the person who approved it.")
+    ] = None,
+    on_behalf_of_name: Annotated[str | None, typer.Option(help="For jobs: the person's name.")] = None,
+    result: ResultFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Makes a version champion. Needs the role approver."""
-    _decide(version, "promote", reason, as_json=as_json)
+    """Makes a version champion. Needs the role approver; the account of jobs names the person who approved it."""
+    if (on_behalf_of_id is None) is not (on_behalf_of_name is None):
+        raise typer.BadParameter("the person's id and name go together", param_hint="--on-behalf-of-id")
+    named = {"id": on_behalf_of_id, "name": on_behalf_of_name} if on_behalf_of_id else None
+    _decide(version, "promote", reason, on_behalf_of=named, result=result, as_json=as_json)
 
 
 @commands.command()
@@ -234,11 +243,22 @@ def rollback(
     _decide(leaving, "rollback", reason, as_json=as_json)
 
 
-def _decide(version: str, what: str, reason: str, *, as_json: bool) -> None:
+def _decide(
+    version: str,
+    what: str,
+    reason: str,
+    *,
+    on_behalf_of: dict[str, str | None] | None = None,
+    result: Path | None = None,
+    as_json: bool,
+) -> None:
     from connectors.api_client import Api, quoted
 
+    body = {"reason": reason} | ({"on_behalf_of": on_behalf_of} if on_behalf_of else {})
     with Api(_settings()) as api:
-        row = api.post(f"/v1/models/{quoted(version)}/{what}", {"reason": reason})
+        row = api.post(f"/v1/models/{quoted(version)}/{what}", body)
+    if result is not None:
+        _hand_over(row, result)
     if as_json:
         _print_json(row)
     else:
@@ -279,6 +299,16 @@ def _say(*, as_json: bool) -> Callable[[str], None]:
         stream.flush()
 
     return say
+
+
+def _hand_over(document: Any, file: Path | None) -> None:
+    """Into the file of whoever started this, else on stdout."""
+    if file is None:
+        _print_json(document)
+        return
+    from inference.batch.__main__ import hand_over
+
+    hand_over(json.dumps(document), file)
 
 
 def _print_json(document: Any) -> None:

@@ -54,7 +54,7 @@ def test_every_demo_user_has_the_roles_of_its_name_and_its_token_passes(keycloak
 @pytest.mark.parametrize(
     ("account", "roles", "mlflow"),
     [
-        ("sightline-jobs", {"viewer", "operator", "scientist"}, {"read", "write"}),
+        ("sightline-jobs", {"viewer", "operator", "scientist", "approver"}, {"read", "write"}),
         ("sightline-camera-demo", {"camera"}, set()),
         ("sightline-worker", set(), {"read"}),
         ("sightline-promoter", set(), {"read", "write", "aliases"}),

@@ -13,6 +13,8 @@ from contracts import schemas
 from contracts.compatibility import incompatibilities
 from contracts.errors import Misconfigured, Rejected, Transient
 from contracts.settings import RegistrySettings, Settings
+from inference.batch.check import registry_problems
+from tests.support.nowhere import NOWHERE
 
 
 @pytest.fixture
@@ -35,6 +37,18 @@ def test_registering_twice_gives_the_same_ids(stack: Settings, registry: SchemaR
         assert other.register_all() == ids
     registry.assert_registered()
     assert registry.id_of("frames") == ids["frames"][-1]
+
+
+def test_the_check_of_contracts_finds_nothing_to_say_of_a_registry_that_has_all(
+    stack: Settings, registry: SchemaRegistry
+):
+    registry.register_all()
+    assert registry_problems(stack) == []
+
+
+def test_the_check_of_contracts_is_tried_again_while_the_registry_is_away():
+    with pytest.raises(Transient):
+        registry_problems(NOWHERE)
 
 
 def test_an_id_gives_back_the_schema_on_disk(registry: SchemaRegistry):

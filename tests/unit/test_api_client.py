@@ -41,6 +41,11 @@ def test_an_answer_without_a_body_is_none() -> None:
     assert an_api(lambda _: httpx.Response(204)).post("/v1/x") is None
 
 
+def test_what_is_taken_away_is_asked_for_as_such() -> None:
+    api = an_api(lambda request: httpx.Response(200, json={"method": request.method, "path": request.url.path}))
+    assert api.delete("/v1/models/3/challenger") == {"method": "DELETE", "path": "/v1/models/3/challenger"}
+
+
 @pytest.mark.parametrize(
     ("status", "kind"),
     [

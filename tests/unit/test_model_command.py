@@ -119,6 +119,18 @@ def test_a_promotion_needs_a_reason_and_says_what_it_did(monkeypatch: pytest.Mon
     assert asked.calls == [("POST /v1/models/2/promote", {"reason": "finds more"})]
 
 
+def test_a_job_names_the_person_and_keeps_the_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = Asked({"/v1/models/2/promote": a_row(3)}, monkeypatch)
+    named = ("--on-behalf-of-id", "7f3a", "--on-behalf-of-name", "ada")
+    kept = tmp_path / "new/row.json"
+    assert run("promote", "2", "--reason", "finds more", *named, "--result", str(kept)).exit_code == 0
+    body = {"reason": "finds more", "on_behalf_of": {"id": "7f3a", "name": "ada"}}
+    assert asked.calls == [("POST /v1/models/2/promote", body)]
+    assert json.loads(kept.read_text()) == a_row(3)
+    assert run("promote", "2", "--reason", "finds more", *named[:2]).exit_code == 2
+    assert run("promote", "2", "--reason", "finds more", *named[2:]).exit_code == 2
+
+
 def test_a_rollback_leaves_the_champion_unless_a_version_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = {"/v1/models": {"champion": "2"}, "/v1/models/2/rollback": a_row(4, version="1", previous_version="2")}
     asked = Asked(answers, monkeypatch)

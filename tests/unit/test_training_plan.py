@@ -30,3 +30,10 @@ def test_stages_that_are_none_are_refused(capsys: pytest.CaptureFixture[str]) ->
     with pytest.raises(SystemExit):
         a_plan("--stages", "320")
     assert "--stages" in capsys.readouterr().err
+
+
+def test_a_data_set_and_a_folder_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    assert a_plan("--dataset", "s3://mlflow/datasets/pcb-defects/ab").dataset == "s3://mlflow/datasets/pcb-defects/ab"
+    with pytest.raises(SystemExit):
+        a_plan("--labelled", "boards", "--dataset", "s3://mlflow/datasets/pcb-defects/ab")
+    assert "exclude each other" in capsys.readouterr().err

@@ -95,7 +95,7 @@ class PromotionAnswer(_FromFields):
     state: Literal["intended", "done", "reverted"] = Field(description="Only done counts; intended ends within seconds")
     requested_at: datetime
     done_at: datetime | None = Field(description="When it was done or reverted")
-    approved_by: str = Field(description="Subject of a person's token, or bootstrap")
+    approved_by: str = Field(description="Subject of a person's token, bootstrap, or watch_window")
     approved_by_name: str | None = Field(description="For people to read; null: approved_by is readable")
     reason: str
 
@@ -137,7 +137,7 @@ class AgreementAnswer(BaseModel):
 
 
 class OnBehalfOf(BaseModel):
-    """The person for whom a job asks: the responder of an approval."""
+    """The person for whom a job asks: the responder of an approval. `watch_window` may ask for a rollback alone."""
 
     model_config = ConfigDict(extra="forbid")
     id: Line
@@ -149,4 +149,6 @@ class Decision(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"reason": "finds 4 % more shorts"}]})
     reason: Line
-    on_behalf_of: OnBehalfOf | None = Field(default=None, description="Only for the service account sightline-jobs")
+    on_behalf_of: OnBehalfOf | None = Field(
+        default=None, description="For the service account sightline-jobs, which must name somebody; for nobody else"
+    )

@@ -133,7 +133,7 @@ def unset_challenger(version: Version, parts: Neighbours) -> ChallengerAnswer:
 @router.post("/v1/models/{version}/promote", responses=problems(404, 409))
 def promote(version: Version, decision: Decision, parts: Neighbours, bearer: Bearer) -> PromotionAnswer:
     """Makes the version champion, if the gate passed it against the present one. Every process follows in seconds."""
-    who = _approval(decision, bearer)
+    who = _approval(decision, bearer, words=frozenset())
     with _decided(parts, version):
         row = promotion.promote(
             parts.settings, version, approved_by=who.by, approved_by_name=who.name, reason=who.reason
@@ -144,7 +144,7 @@ def promote(version: Version, decision: Decision, parts: Neighbours, bearer: Bea
 @router.post("/v1/models/{version}/rollback", responses=problems(404, 409))
 def rollback(version: Version, decision: Decision, parts: Neighbours, bearer: Bearer) -> PromotionAnswer:
     """Leaves this version, which must be the champion, for the one before it. The gate is not asked."""
-    who = _approval(decision, bearer)
+    who = _approval(decision, bearer, words=frozenset({ledger.WATCH_WINDOW}))
     with _decided(parts, version):
         row = promotion.rollback(
             parts.settings, approved_by=who.by, approved_by_name=who.name, reason=who.reason, leaving=version
@@ -152,14 +152,21 @@ def rollback(version: Version, decision: Decision, parts: Neighbours, bearer: Be
     return PromotionAnswer.model_validate(row)
 
 
-def _approval(decision: Decision, bearer: Identity) -> Approval:
-    """Who decided: the token's bearer, or whom a job names."""
+def _approval(decision: Decision, bearer: Identity, *, words: frozenset[str]) -> Approval:
+    """Who decided: the token's bearer, or whom a job names: a person, or one of `words` that stand for no person."""
     person = decision.on_behalf_of
+    # Keycloak names a client's own account so; a person who came in through that client has another name.
+    is_job = bearer.client == JOBS and bearer.name == f"service-account-{JOBS}"
+    if person is None and is_job:
+        raise Problem(422, "names_nobody", f"{JOBS} decides nothing itself: name who approved it in on_behalf_of")
     if person is None:
         return Approval(by=bearer.subject, name=bearer.name, reason=decision.reason)
-    # Keycloak names a client's own account so; a person who came in through that client has another name.
-    if bearer.client != JOBS or bearer.name != f"service-account-{JOBS}":
+    if not is_job:
         raise Problem(403, "not_for_others", f"only the service account {JOBS} decides on behalf of others")
+    if person.id in words:
+        return Approval(by=person.id, reason=decision.reason)
+    if person.id in ledger.NO_PERSONS:
+        raise Problem(422, "no_person", f"{person.id} cannot approve this: name a person in on_behalf_of")
     return Approval(by=person.id, name=f"{person.name} (by {JOBS})", reason=decision.reason)
 
 

@@ -17,7 +17,7 @@ __all__ = ["database", "kept_days", "pipeline", "postgres", "s3"]
 
 
 @pytest.fixture
-def pipeline(postgres: PostgresServer, s3: ObjectStoreServer, monkeypatch: pytest.MonkeyPatch) -> Pipeline:  # noqa: F811 - a fixture's name
+def pipeline(postgres: PostgresServer, s3: ObjectStoreServer, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     bucket = s3.settings.model_copy(update={"frames_bucket": f"frames-{uuid.uuid4().hex[:12]}"})
     settings = postgres.new_database(migrated=True, s3=bucket)
     ensure_buckets(settings)

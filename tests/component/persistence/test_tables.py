@@ -101,7 +101,7 @@ def test_a_database_with_rows_of_the_revision_before_is_upgraded_and_keeps_them(
     migrate(settings)
     ensure_partitions(settings)
     with connect(settings) as connection:
-        assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == ("0003",)
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == ("0004",)
         assert connection.execute("SELECT * FROM all_frames ORDER BY frame_id").fetchall() == before
         assert connection.execute("SELECT count(*) FROM all_detections").fetchone() == (6,)
         moved = "WITH moved AS (DELETE FROM frames RETURNING *) INSERT INTO kept_frames SELECT * FROM moved"

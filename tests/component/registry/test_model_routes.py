@@ -218,8 +218,36 @@ def test_a_job_names_the_person_who_approved(settings: Settings, client: TestCli
     assert answer.status_code == 200
     assert answer.json()["approved_by"] == "7f3a"
     assert answer.json()["approved_by_name"] == "ada (by sightline-jobs)"
-    alone = client.post("/v1/models/2/rollback", json=WHY, headers=as_("approver", **JOBS))
-    assert (alone.json()["approved_by"], alone.json()["approved_by_name"]) == (JOBS["subject"], JOBS["name"])
+
+
+@pytest.mark.parametrize("act", ["promote", "rollback"])
+def test_a_job_that_names_nobody_decides_nothing(settings: Settings, client: TestClient, act: str) -> None:
+    answer = client.post(f"/v1/models/2/{act}", json=WHY, headers=as_("approver", **JOBS))
+    assert problem(answer) == (422, "names_nobody")
+    assert "on_behalf_of" in answer.json()["detail"]
+    assert champion(settings) == "1"
+
+
+def test_the_watch_window_takes_a_champion_back_and_the_ledger_names_it(settings: Settings, client: TestClient) -> None:
+    assert client.post("/v1/models/2/promote", json=WHY, headers=as_("approver")).status_code == 200
+    body = WHY | {"on_behalf_of": {"id": "watch_window", "name": "watch_window"}}
+    assert problem(client.post("/v1/models/2/rollback", json=body, headers=as_("approver")))[1] == "not_for_others"
+    answer = client.post("/v1/models/2/rollback", json=body, headers=as_("approver", **JOBS))
+    assert answer.status_code == 200
+    assert (answer.json()["approved_by"], answer.json()["approved_by_name"]) == ("watch_window", None)
+    assert champion(settings) == "1"
+
+
+@pytest.mark.parametrize(
+    ("act", "word"), [("promote", "watch_window"), ("promote", "bootstrap"), ("rollback", "bootstrap")]
+)
+def test_no_word_of_the_ledgers_own_approves_in_a_persons_place(
+    settings: Settings, client: TestClient, act: str, word: str
+) -> None:
+    body = WHY | {"on_behalf_of": {"id": word, "name": "ada"}}
+    answer = client.post(f"/v1/models/2/{act}", json=body, headers=as_("approver", **JOBS))
+    assert problem(answer) == (422, "no_person")
+    assert champion(settings) == "1"
 
 
 @pytest.mark.parametrize(
