@@ -26,6 +26,7 @@ HOLD: Final = 99  # the gate says hold: what comes after is skipped
 _PASSED_ON: Final = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout; progress on stderr.")]
+ResultFile = Annotated[Path | None, typer.Option("--result", help="Write the answer, JSON, into this file.")]
 Labelled = Annotated[
     Path | None, typer.Option(help="A folder with images/*.jpg and labels/*.txt.", exists=True, file_okay=False)
 ]
@@ -99,6 +100,7 @@ def deliver(
     *,
     labelled: Labelled = None,
     boards: Annotated[int, typer.Option(min=0, help="Simulated boards for the curves, without --labelled.")] = 60,
+    result: ResultFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Examines a model, registers it and makes it the challenger. Interrupted: deliver it again.
@@ -115,6 +117,8 @@ def deliver(
     held_out = ((one.read(), one.truth) for one in named) if labelled else held_out_boards(boards)
     with Api(settings) as api:
         answer = delivered(settings, folder, held_out=held_out, api=api, say=_say(as_json=as_json))
+    if result is not None:
+        _hand_over(asdict(answer), result)
     if as_json:
         _print_json(asdict(answer))
     elif answer.role == "challenger":
@@ -133,6 +137,7 @@ def gate(
     ] = False,
     run: Annotated[str | None, typer.Option(help="Decide on the evaluation in this run; needs --digest.")] = None,
     digest: Annotated[str | None, typer.Option(help="Of the evidence, as --evaluate-only printed it.")] = None,
+    result: ResultFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Judges a version against the champion and the gate file, on images that no training saw.
@@ -147,12 +152,12 @@ def gate(
     settings, say = _settings(), _say(as_json=as_json)
     held_against = gates.gate_file(settings, thresholds)
     if run is not None and digest is not None:
-        _end(gates.decide_on_run(settings, run, digest, held_against), as_json=as_json)
+        _end(gates.decide_on_run(settings, run, digest, held_against), result=result, as_json=as_json)
     gate_set = _gate_set(settings, labelled, boards)
     if evaluate_only:
-        _print_json(_evaluated(settings, gate_set, held_against, version, say))
+        _hand_over(_evaluated(settings, gate_set, held_against, version, say), result)
         return
-    _end(gates.judge(settings, gate_set, held_against, version=version, say=say), as_json=as_json)
+    _end(gates.judge(settings, gate_set, held_against, version=version, say=say), result=result, as_json=as_json)
 
 
 def _evaluated(
@@ -176,10 +181,13 @@ def _gate_set(settings: Settings, labelled: Path | None, boards: int) -> GateSet
     return gate_set.simulated(boards) if boards else reviewed(settings)
 
 
-def _end(verdict: Verdict, *, as_json: bool) -> None:
+def _end(verdict: Verdict, *, result: Path | None, as_json: bool) -> None:
     """Shows the verdict and ends with its exit code."""
+    document = {key: value for key, value in asdict(verdict).items() if key != "decided_at"}
+    if result is not None:
+        _hand_over(document, result)
     if as_json:
-        _print_json({key: value for key, value in asdict(verdict).items() if key != "decided_at"})
+        _print_json(document)
     else:
         print(f"{verdict.verdict}: version {verdict.version} of {verdict.model}")
         print("\n".join(f"  {reason}" for reason in verdict.reasons))
@@ -278,6 +286,16 @@ def _say(*, as_json: bool) -> Callable[[str], None]:
         stream.flush()
 
     return say
+
+
+def _hand_over(document: Any, file: Path | None) -> None:
+    """Into the file of whoever started this, else on stdout."""
+    if file is None:
+        _print_json(document)
+        return
+    from inference.batch.__main__ import hand_over
+
+    hand_over(json.dumps(document), file)
 
 
 def _print_json(document: Any) -> None:
