@@ -3,13 +3,13 @@
 expire ─► verify
 
 `expire` copies reviewed and gate frames to the kept tables, writes down what goes, removes the objects, then the rows.
-`verify` looks once more, and nothing may be left.
+`verify` looks once more: exit code 75 where something is left.
 
 **When.** Every night. By the form: a rehearsal that removes nothing, or cameras with a shorter retention.
 
 **Again?** Yes: an expiry that was interrupted is ended by the next.
 
-**When it fails.** 75: a store is away; what is begun is ended by the next try. `verify` with left-overs: clear `expire`.
+**When it fails.** 75: a store is away; what is begun is ended by the next try. `verify` with left-overs that stay: clear `expire`.
 """
 
 from __future__ import annotations
@@ -27,18 +27,22 @@ FORM = {
         False, type="boolean", title="Rehearsal", description="Only say what would go; remove nothing."
     ),
     "days_of": Param(
-        None, type=["null", "object"], title="Retention by camera",
-        description='Cameras with a retention of their own, in days: {"line-1": 30}. Empty: as the settings say.',
+        None, type=["null", "object"], title="These cameras alone",
+        description='Each with the days to keep: {"line-1": 30}. Empty: every camera, as the settings say.',
     ),
 }  # fmt: skip
 
 
-def expiring(context: Any, *, is_rehearsal: bool | None = None) -> tuple[str, ...]:
+def expiring(context: Any) -> tuple[str, ...]:
     """As the form says."""
     form = context["params"]
-    return commands.expire(
-        days_of=form["days_of"], is_rehearsal=form["rehearsal"] if is_rehearsal is None else is_rehearsal
-    )
+    return commands.expire(days_of=form["days_of"], how="--dry-run" if form["rehearsal"] else "")
+
+
+def verifying(context: Any) -> tuple[str, ...]:
+    """Nothing of it is there any more; after a rehearsal there is nothing to verify, and it says once more what would go."""
+    form = context["params"]
+    return commands.expire(days_of=form["days_of"], how="--dry-run" if form["rehearsal"] else "--verify")
 
 
 @dag(
@@ -55,7 +59,7 @@ def expiring(context: Any, *, is_rehearsal: bool | None = None) -> tuple[str, ..
 def expire_frames() -> None:
     """Wires the tasks."""
     expire = job(EXPIRE, task_id="expire", command=expiring, execution_timeout=timedelta(hours=6))
-    verify = job(EXPIRE, task_id="verify", command=lambda context: expiring(context, is_rehearsal=True))
+    verify = job(EXPIRE, task_id="verify", command=verifying)
     expire >> verify
 
 

@@ -37,6 +37,10 @@ FORM = {
         640, type="integer", minimum=64, maximum=2048, multipleOf=32, title="Side",
         description="Pixels of the network's square input.",
     ),
+    "batch": Param(
+        32, type="integer", minimum=1, maximum=1024, title="Batch",
+        description="Images learned from at a time. A dataset with fewer is refused.",
+    ),
     "init": Param(
         None, type=["null", "string"], title="Start from",
         description="A model's folder, best.pt or model.onnx. Empty: random weights.",
@@ -56,6 +60,7 @@ def training(context: Any) -> tuple[str, ...]:
         labelled=f"{folder}/labels",
         minutes=form["minutes"],
         side=form["side"],
+        batch=form["batch"],
         init=form["init"],
         device=form["device"],
     )

@@ -79,7 +79,9 @@ def hand_over(document: str, file: Path | None) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(document + "\n", encoding="utf-8")
     except OSError as error:
-        raise Misconfigured(f"cannot write the result to {file}: {error.strerror}; give --result another file") from error
+        raise Misconfigured(
+            f"cannot write the result to {file}: {error.strerror}; give --result another file"
+        ) from error
 
 
 if __name__ == "__main__":

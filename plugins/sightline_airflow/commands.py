@@ -75,15 +75,17 @@ def drift(day: str) -> tuple[str, ...]:
     return _batch("drift", "--day", day)
 
 
-def expire(*, days_of: Mapping[str, int] | None = None, is_rehearsal: bool = False) -> tuple[str, ...]:
+def expire(
+    *, days_of: Mapping[str, int] | None = None, how: Literal["", "--dry-run", "--verify"] = ""
+) -> tuple[str, ...]:
     """Forgets what is older than the retention.
 
     Args:
-        days_of: cameras with a retention of their own, in days.
-        is_rehearsal: only says what would go.
+        days_of: these cameras alone, each with its days.
+        how: --dry-run only says what would go; --verify ends with 75 where something still has to.
     """
     own = [word for camera, days in (days_of or {}).items() for word in ("--camera", camera, "--days", str(days))]
-    return _batch("expire", *own, *(("--dry-run",) if is_rehearsal else ()))
+    return _batch("expire", *own, *((how,) if how else ()))
 
 
 def watch(promotion: str) -> tuple[str, ...]:
@@ -124,7 +126,9 @@ def promote(version: str, *, reason: str, approver_id: str, approver_name: str) 
     return _sightline("model", "promote", version, "--reason", reason, *person)
 
 
-def train(*, folder: str, labelled: str, minutes: float, side: int, init: str | None, device: str) -> tuple[str, ...]:
+def train(
+    *, folder: str, labelled: str, minutes: float, side: int, batch: int, init: str | None, device: str
+) -> tuple[str, ...]:
     """Trains on a labelled folder; stopped, the same command goes on.
 
     Args:
@@ -132,11 +136,12 @@ def train(*, folder: str, labelled: str, minutes: float, side: int, init: str | 
         labelled: images/*.jpg and labels/*.txt.
         minutes: the whole budget, of computing.
         side: pixels of the network's input.
+        batch: images learned from at a time; the dataset needs as many.
         init: a model to start from; None: random weights.
         device: cpu or cuda.
     """
     start = ("--init", init) if init else ()
-    budget = ("--max-minutes", f"{minutes:g}", "--imgsz", str(side), "--device", device)
+    budget = ("--max-minutes", f"{minutes:g}", "--imgsz", str(side), "--batch", str(batch), "--device", device)
     return _sightline("model", "train", "--out", folder, "--labelled", labelled, *budget, *start)
 
 

@@ -50,14 +50,14 @@ def outcome(exit_code: int | None) -> Outcome:
 
 
 def frames_named(result: Any) -> list[str]:
-    """The frames that a result complains of: every list under a name that says so, in its order."""
+    """The frames that a result complains of: lost images (score), rows that break their contract (check)."""
     if not isinstance(result, Mapping):
         return []
-    found: list[str] = []
-    for name, value in result.items():
-        if name in {"missing_objects", "frames_named", "bad_frames", "frames"} and isinstance(value, list):
-            found.extend(str(one) for one in value)
-    return found
+    lost, rows = result.get("missing_objects"), result.get("rows")
+    found = [str(frame) for frame in lost] if isinstance(lost, list) else []
+    if isinstance(rows, list):
+        found += [str(row["key"]) for row in rows if isinstance(row, Mapping) and "key" in row]
+    return list(dict.fromkeys(found))
 
 
 def words(job: str, exit_code: int | None, *, result: Any = None, tail: Iterable[str] = ()) -> str:

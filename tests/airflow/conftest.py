@@ -38,7 +38,7 @@ class Task:
     def __init__(self) -> None:
         self.xcoms: dict[str, Any] = {}
 
-    def xcom_push(self, *, key: str, value: Any) -> None:
+    def xcom_push(self, key: str, value: Any) -> None:
         self.xcoms[key] = value
 
     def xcom_pull(self, **_: Any) -> Any:

@@ -123,9 +123,9 @@ def test_a_job_ends_when_its_task_is_killed_dead(tmp_path: Path) -> None:
     worker = subprocess.Popen(
         [
             sys.executable, "-c",
-            "import subprocess, sys, time\n"
+            ("import subprocess, sys, time\n"
             "subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE)\n"
-            "time.sleep(120)",
+            "time.sleep(120)"),
             sys.executable, "-I", leash.__file__, sys.executable, "-c", code,
         ]
     )  # fmt: skip
