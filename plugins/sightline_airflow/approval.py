@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from contracts.settings import Settings
-from sightline_airflow.links import model_version_url, review_url
+from sightline_airflow.pages import model_version_url, review_url
 
 _COLUMNS: Final = (
     ("ap50_95", "mAP50-95"),
