@@ -1,6 +1,6 @@
 """Where a person looks further: addresses as a browser reaches them. Pure.
 
-    version ─► its page in MLflow        frames ─► the review page
+version ─► its page in MLflow        frames ─► the review page
 """
 
 from __future__ import annotations

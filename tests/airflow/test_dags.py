@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -22,7 +23,18 @@ EXPECTED = {
     "score_frames", "promote_model", "train_model", "check_contracts", "report_drift", "expire_frames",
     "watch_connectors",
 }  # fmt: skip
-HEAVY = {"torch", "mlflow", "pandas", "pandera", "psycopg", "psycopg2", "boto3", "numpy", "confluent_kafka", "kubernetes"}
+HEAVY = {
+    "torch",
+    "mlflow",
+    "pandas",
+    "pandera",
+    "psycopg",
+    "psycopg2",
+    "boto3",
+    "numpy",
+    "confluent_kafka",
+    "kubernetes",
+}
 TIMETABLES = {"CronDataIntervalTimetable", "CronTriggerTimetable", "AssetTriggeredTimetable", "NullTimetable"}
 MOST_SECONDS = 1.0  # of computing, beyond Airflow's own imports
 
@@ -141,7 +153,7 @@ def test_nobody_may_answer_where_no_approver_is_named(settings_of: Callable[...,
 def test_a_promotion_goes_step_by_step(bag: DagBag) -> None:
     dag = bag.dags["promote_model"]
     steps = ["evaluate", "gate", "approve", "promote", "wait_until_served", "watch"]
-    for task_id, following in zip(steps, steps[1:], strict=False):
+    for task_id, following in itertools.pairwise(steps):
         assert dag.get_task(task_id).downstream_task_ids == {following}
     assert {task.trigger_rule for task in dag.tasks} == {"all_success"}
 
@@ -154,7 +166,10 @@ def test_a_delivery_starts_the_promotion(bag: DagBag) -> None:
 
 def test_gpu_jobs_are_counted_by_their_pool(bag: DagBag) -> None:
     pools = {(name, task.task_id): task.pool for name, dag in bag.dags.items() for task in dag.tasks}
-    assert {place for place, pool in pools.items() if pool == "gpu"} == {("score_frames", "score"), ("train_model", "train")}
+    assert {place for place, pool in pools.items() if pool == "gpu"} == {
+        ("score_frames", "score"),
+        ("train_model", "train"),
+    }
 
 
 def test_what_runs_as_pods_is_wired_as_what_runs_here(settings_of: Callable[..., Any], bag: DagBag) -> None:
@@ -162,4 +177,6 @@ def test_what_runs_as_pods_is_wired_as_what_runs_here(settings_of: Callable[...,
     pods = DagBag(str(DAGS))
     assert pods.import_errors == {}
     shape = {name: {task.task_id: task.downstream_task_ids for task in dag.tasks} for name, dag in bag.dags.items()}
-    assert shape == {name: {task.task_id: task.downstream_task_ids for task in dag.tasks} for name, dag in pods.dags.items()}
+    assert shape == {
+        name: {task.task_id: task.downstream_task_ids for task in dag.tasks} for name, dag in pods.dags.items()
+    }
