@@ -19,6 +19,7 @@ from typing import Any
 from airflow.sdk import CronDataIntervalTimetable, Param, dag
 
 from sightline_airflow import commands
+from sightline_airflow.interval import interval_of
 from sightline_airflow.jobs import CHECK, DEFAULTS, job
 
 OVERLAP = timedelta(hours=1)
@@ -38,10 +39,8 @@ FORM = {
 def checking(context: Any) -> tuple[str, ...]:
     """The form's range, else the interval and the hour before it."""
     form = context["params"]
-    return commands.check(
-        since=form["since"] or (context["data_interval_start"] - OVERLAP).isoformat(),
-        until=form["until"] or context["data_interval_end"].isoformat(),
-    )
+    start, end = interval_of(context, length=timedelta(hours=1))
+    return commands.check(since=form["since"] or (start - OVERLAP).isoformat(), until=form["until"] or end.isoformat())
 
 
 @dag(

@@ -19,6 +19,7 @@ from typing import Any
 from airflow.sdk import CronDataIntervalTimetable, Param, dag
 
 from sightline_airflow import commands
+from sightline_airflow.interval import interval_of
 from sightline_airflow.jobs import DEFAULTS, DRIFT, job
 
 FORM = {
@@ -31,7 +32,8 @@ FORM = {
 
 def reporting(context: Any) -> tuple[str, ...]:
     """The form's day, else the interval's."""
-    return commands.drift(context["params"]["day"] or context["data_interval_start"].date().isoformat())
+    start, _ = interval_of(context, length=timedelta(days=1))
+    return commands.drift(context["params"]["day"] or start.date().isoformat())
 
 
 @dag(

@@ -26,6 +26,7 @@ from airflow.sdk import CronDataIntervalTimetable, Param, dag, task
 
 from sightline_airflow import commands, planning, scoring
 from sightline_airflow.asking import as_airflow, rows
+from sightline_airflow.interval import interval_of
 from sightline_airflow.jobs import CHECK, DEFAULTS, SCORE, job, jobs_of, settings
 
 FORM = {
@@ -56,6 +57,12 @@ FORM = {
 }  # fmt: skip
 
 
+def asked(context: Any) -> scoring.Asked:
+    """The form's range, else the run's hour and the day before it."""
+    start, end = interval_of(context, length=timedelta(hours=1))
+    return scoring.asked(context["params"], start=start, end=end)
+
+
 @dag(
     schedule=CronDataIntervalTimetable("0 * * * *", timezone="UTC"),
     start_date=datetime(2026, 11, 1),  # noqa: DTZ001 - Airflow reads it as UTC
@@ -75,9 +82,7 @@ def score_frames() -> None:
     def plan(**context: Any) -> list[list[str]]:
         """One command for each shard of frames that are still to be done."""
         with as_airflow():
-            wanted = scoring.asked(
-                context["params"], start=context["data_interval_start"], end=context["data_interval_end"]
-            )
+            wanted = asked(context)
             model, run_id = settings().mlflow.model_name, context["run_id"]
             version = wanted.model if wanted.model.isdigit() else None
             if wanted.model == "champion":
@@ -90,9 +95,7 @@ def score_frames() -> None:
     def wait_until_stored(**context: Any) -> bool:
         """Until the sink has written what the jobs sent."""
         done = scoring.summary(context["ti"].xcom_pull(task_ids="score"))
-        wanted = scoring.asked(
-            context["params"], start=context["data_interval_start"], end=context["data_interval_end"]
-        )
+        wanted = asked(context)
         chosen = wanted.selection(settings().mlflow.model_name, run_id=context["run_id"], version=done["version"])
         [(stored,)] = rows(*planning.written(chosen))
         return bool(stored >= done["scored"])

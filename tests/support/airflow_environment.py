@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from contracts.settings import Settings
@@ -32,7 +33,9 @@ def python() -> Path:
     return found / "bin" / "python"
 
 
-def inside(scratch: Path, *words: str, seconds: float = 500) -> subprocess.CompletedProcess[str]:
+def inside(
+    scratch: Path, *words: str, seconds: float = 500, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Runs Python words there. `scratch` is its home and holds the way to pytest."""
     borrowed = scratch / "pytest"
     borrowed.mkdir(exist_ok=True)
@@ -57,7 +60,7 @@ def inside(scratch: Path, *words: str, seconds: float = 500) -> subprocess.Compl
         "KUBECONFIG": str(scratch / "no-cluster"),
     }
     return subprocess.run(
-        [str(python()), "-P", *words], cwd=ROOT / "tests" / "airflow", env=kept | own,
+        [str(python()), "-P", *words], cwd=ROOT / "tests" / "airflow", env=kept | own | dict(environment or {}),
         capture_output=True, text=True, timeout=seconds,
     )  # fmt: skip
 
