@@ -56,7 +56,7 @@ def frames_named(result: Any) -> list[str]:
     lost, rows = result.get("missing_objects"), result.get("rows")
     found = [str(frame) for frame in lost] if isinstance(lost, list) else []
     if isinstance(rows, list):
-        found += [str(row["key"]) for row in rows if isinstance(row, Mapping) and "key" in row]
+        found += [str(row["key"][0]) for row in rows if isinstance(row, Mapping) and row.get("key")]  # (frame_id, …)
     return list(dict.fromkeys(found))
 
 
