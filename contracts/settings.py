@@ -4,6 +4,7 @@
       kafka      registry   connect    s3         postgres   mlflow      where the neighbours are
       stream     serving    api        cameras    retention  watchdog   log     how our own services behave
       reviews                                                            how frames are reviewed
+      jobs                                                               where Airflow runs jobs (job_settings.py)
       auth       login                                                   who may do what; who we are when we ask
       stack                                                              the local stack: home, ports
 
@@ -25,6 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, m
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from contracts.errors import Misconfigured
+from contracts.job_settings import JobSettings
 
 PREFIX: Final = "SIGHTLINE_"
 SETTINGS_FILE: Final = "settings.env"
@@ -296,6 +298,7 @@ class Settings(BaseSettings):
     retention: RetentionSettings = RetentionSettings()
     watchdog: WatchdogSettings = WatchdogSettings()
     log: LogSettings = LogSettings()
+    jobs: JobSettings = JobSettings()
     stack: StackSettings = StackSettings()
 
     @classmethod

@@ -52,17 +52,22 @@ GOLDEN: Final = 8  # images
 CLEAR_OF_THRESHOLD: Final = 0.05  # golden images hold no detection this near the threshold: engines may differ by 0.01
 
 
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    made = argparse.ArgumentParser(prog="python -m inference.delivery.export", description=__doc__.splitlines()[0])
+    made.add_argument("training", type=Path, help="the folder given to inference.delivery.train")
+    made.add_argument("--out", type=Path, required=True)
+    made.add_argument("--boards", type=int, default=300, help="held-out boards to evaluate on")
+    made.add_argument("--labelled", type=Path, help="evaluate on the validation part of these instead")
+    made.add_argument("--name", default="demo-boards")
+    made.add_argument("--note", default="", help="what the card should say about this training")
+    made.add_argument("--threads", type=int, default=2)
+    return made
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Exports, checks, evaluates and puts the folder into place. Returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m inference.delivery.export", description=__doc__.splitlines()[0])
-    parser.add_argument("training", type=Path, help="the folder given to inference.delivery.train")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--boards", type=int, default=300, help="held-out boards to evaluate on")
-    parser.add_argument("--labelled", type=Path, help="evaluate on the validation part of these instead")
-    parser.add_argument("--name", default="demo-boards")
-    parser.add_argument("--note", default="", help="what the card should say about this training")
-    parser.add_argument("--threads", type=int, default=2)
-    given = parser.parse_args(arguments)
+    given = parser().parse_args(arguments)
     stay_offline(given.training)
     checkpoint = read_checkpoint(given.training)
     with tempfile.TemporaryDirectory(prefix="sightline-export-") as scratch:

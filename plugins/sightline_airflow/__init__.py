@@ -1,1 +1,1 @@
-"""What Airflow imports: the SQL that plans a run."""
+"""What Airflow imports: operators, commands, triggers, and the SQL that plans a run."""

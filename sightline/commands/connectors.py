@@ -11,6 +11,7 @@ Only connectors that Sightline configured are changed; others are listed as fore
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -70,7 +71,11 @@ def apply(
 
 
 @commands.command()
-def status(*, as_json: AsJson = False) -> None:
+def status(
+    *,
+    result: Annotated[Path | None, typer.Option(help="Write the --json document into this file too.")] = None,
+    as_json: AsJson = False,
+) -> None:
     """Shows connectors and tasks. Exit 1 when one of ours does not run."""
     from connectors.connect_admin import KafkaConnectAdmin
     from connectors.reconcile import desired, is_ours
@@ -79,8 +84,12 @@ def status(*, as_json: AsJson = False) -> None:
     settings = Settings.load()
     running = KafkaConnectAdmin(settings.connect).connectors()
     missing = sorted(desired(settings).keys() - running.keys())
+    entries = {name: _connector(entry) for name, entry in sorted(running.items())}
+    if result is not None:
+        from inference.batch.__main__ import hand_over
+
+        hand_over(json.dumps({"connectors": entries, "missing": missing}), result)
     if as_json:
-        entries = {name: _connector(entry) for name, entry in sorted(running.items())}
         _print_json({"connectors": entries, "missing": missing})
     else:
         _print_status(list(running.values()), missing)

@@ -101,6 +101,7 @@ def deliver(
     *,
     labelled: Labelled = None,
     boards: Annotated[int, typer.Option(min=0, help="Simulated boards for the curves, without --labelled.")] = 60,
+    result: ResultFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Examines a model, registers it and makes it the challenger. Interrupted: deliver it again.
@@ -117,6 +118,8 @@ def deliver(
     held_out = ((one.read(), one.truth) for one in named) if labelled else held_out_boards(boards)
     with Api(settings) as api:
         answer = delivered(settings, folder, held_out=held_out, api=api, say=_say(as_json=as_json))
+    if result is not None:
+        _hand_over(asdict(answer), result)
     if as_json:
         _print_json(asdict(answer))
     elif answer.role == "challenger":
@@ -135,6 +138,7 @@ def gate(
     ] = False,
     run: Annotated[str | None, typer.Option(help="Decide on the evaluation in this run; needs --digest.")] = None,
     digest: Annotated[str | None, typer.Option(help="Of the evidence, as --evaluate-only printed it.")] = None,
+    result: ResultFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Judges a version against the champion and the gate file, on images that no training saw.
@@ -149,12 +153,12 @@ def gate(
     settings, say = _settings(), _say(as_json=as_json)
     held_against = gates.gate_file(settings, thresholds)
     if run is not None and digest is not None:
-        _end(gates.decide_on_run(settings, run, digest, held_against), as_json=as_json)
+        _end(gates.decide_on_run(settings, run, digest, held_against), result=result, as_json=as_json)
     gate_set = _gate_set(settings, labelled, boards)
     if evaluate_only:
-        _print_json(_evaluated(settings, gate_set, held_against, version, say))
+        _hand_over(_evaluated(settings, gate_set, held_against, version, say), result)
         return
-    _end(gates.judge(settings, gate_set, held_against, version=version, say=say), as_json=as_json)
+    _end(gates.judge(settings, gate_set, held_against, version=version, say=say), result=result, as_json=as_json)
 
 
 def _evaluated(
@@ -178,10 +182,13 @@ def _gate_set(settings: Settings, labelled: Path | None, boards: int) -> GateSet
     return gate_set.simulated(boards) if boards else reviewed(settings)
 
 
-def _end(verdict: Verdict, *, as_json: bool) -> None:
+def _end(verdict: Verdict, *, result: Path | None, as_json: bool) -> None:
     """Shows the verdict and ends with its exit code."""
+    document = {key: value for key, value in asdict(verdict).items() if key != "decided_at"}
+    if result is not None:
+        _hand_over(document, result)
     if as_json:
-        _print_json({key: value for key, value in asdict(verdict).items() if key != "decided_at"})
+        _print_json(document)
     else:
         print(f"{verdict.verdict}: version {verdict.version} of {verdict.model}")
         print("\n".join(f"  {reason}" for reason in verdict.reasons))

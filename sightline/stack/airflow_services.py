@@ -82,7 +82,13 @@ def airflow_services(
             stop_seconds=30,
         ),
         process("dag-processor", "jobs: reads the DAGs"),
-        process("triggerer", "jobs: waits for others", "--skip-serve-logs", needs=(table["postgres"], port)),
+        process(
+            "triggerer",
+            "jobs: waits for others",
+            "--skip-serve-logs",
+            environment={**given, **jobs_environment(logins)},
+            needs=(table["postgres"], port),
+        ),
     )
 
 
@@ -133,7 +139,7 @@ def environment(home: Home, settings: Settings, table: Mapping[str, int], logins
 
 
 def jobs_environment(logins: Logins) -> dict[str, str]:
-    """Of the tasks, which the scheduler starts: who a job is. The other three need no such secret."""
+    """Of the tasks and triggers: who a job is. Scheduler and triggerer run those; the other two need no such secret."""
     secret = logins.accounts.get(JOBS, "")
     return {
         f"{PREFIX}LOGIN__SERVICE_ID": JOBS,

@@ -82,7 +82,7 @@ def prepare_kafka(home: Home, binaries: Binaries) -> None:
         str(binaries.java),
         *("-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", f"-XX:SharedArchiveFile={binaries.java_archive}"),
         *("-cp", f"{binaries.kafka_jars}/*", "kafka.tools.StorageTool", "format"),
-        *("--cluster-id", cluster, "--config", str(home.run / "server.properties")),
+        *(f"--cluster-id={cluster}", "--config", str(home.run / "server.properties")),
     ]
     _run(tool, "formatting Kafka's storage")
 

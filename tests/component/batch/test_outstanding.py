@@ -9,11 +9,11 @@ from typing import Any
 
 import psycopg
 import pytest
-from sightline_airflow import planning
 
 from contracts.settings import Settings
 from inference.domain.scored import Selection
 from inference.persistence.outstanding import frames_of, how_many
+from sightline_airflow import planning
 from tests.support.rows import Row, a_frame, a_prediction, now, upsert
 
 MODEL = "pcb-defects"

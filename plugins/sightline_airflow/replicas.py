@@ -1,0 +1,40 @@
+"""Does every process serve the new champion? Asked of the heartbeats. Pure: Airflow's hook runs the statement.
+
+young rows of `serving` (stream, api) ─► all serve it · some do not yet · one refuses, with its reason
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from contracts.errors import Rejected
+
+REFUSED: Final = "refused"
+
+SQL: Final = """
+SELECT instance, kind, version, state, reason FROM serving
+WHERE model = %(model)s AND kind IN ('stream', 'api')
+    AND updated_at > (clock_timestamp() AT TIME ZONE 'UTC') - make_interval(secs => %(seconds)s)
+ORDER BY kind, instance
+"""
+
+
+def lagging(rows: Sequence[Sequence[Any]], version: str) -> list[str]:
+    """Those that do not serve this version yet, in words; nobody alive is one of them.
+
+    Raises:
+        Rejected: a process refuses the version: waiting does not help.
+    """
+    if not rows:
+        return ["no process that serves a champion is alive"]
+    late = []
+    for instance, kind, served, state, reason in rows:
+        if state == REFUSED:
+            raise Rejected(
+                f"{kind} {instance} refuses version {version}: {reason}. Go back with `sightline model rollback "
+                "--reason …`, or mend that process and clear this task"
+            )
+        if served != version:
+            late.append(f"{kind} {instance} serves {served or 'nothing'}")
+    return late

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from contracts.errors import Rejected
+from contracts.job_settings import JobSettings, Resources
+from contracts.settings import Settings
+from sightline_airflow import approval, replicas, scoring
+from sightline_airflow.interval import interval_of
+from sightline_airflow.outcome import Outcome, frames_named, outcome, words
+
+START, END = datetime(2026, 11, 25, 8, tzinfo=UTC), datetime(2026, 11, 25, 9, tzinfo=UTC)
+FORM: dict[str, Any] = {"since": None, "until": None, "cameras": None, "model": "champion", "only": "missing"}
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [(0, Outcome.DONE), (65, Outcome.FAILED), (78, Outcome.FAILED), (99, Outcome.SKIPPED)]
+    + [(code, Outcome.RETRIED) for code in (1, 2, 75, 137, 143, None)],
+)
+def test_an_exit_code_has_one_meaning(code: int | None, expected: Outcome) -> None:
+    assert outcome(code) is expected
+
+
+def test_a_message_names_the_frames_and_what_to_do() -> None:
+    said = words("score", 65, result={"missing_objects": [f"frame-{place}" for place in range(25)]}, tail=["lost"])
+    assert "frame-19" in said
+    assert "frame-20" not in said
+    assert "5 more" in said
+    assert "sightline trace FRAME_ID" in said
+    assert "clear the task" in said
+
+
+def test_frames_are_named_by_lost_images_and_by_broken_rows() -> None:
+    broken = [{"topic": "predictions", "key": ["f2", "m", "1"], "what": "x"}, {"topic": "frames", "key": ["f1"]}]
+    assert frames_named({"missing_objects": ["f1"], "rows": broken}) == ["f1", "f2"]
+    assert frames_named(None) == frames_named({"rows": 3}) == []
+
+
+def test_a_scheduled_run_looks_a_day_back_and_leaves_young_frames() -> None:
+    wanted = scoring.asked(FORM, start=START, end=END)
+    assert (wanted.since, wanted.until, wanted.is_explicit) == (START - timedelta(hours=24), END, False)
+    chosen = wanted.selection("m", run_id="r", version="1")
+    assert chosen.captured_before == END - timedelta(minutes=15)
+
+
+def test_a_range_that_a_person_names_is_taken_as_it_is() -> None:
+    form = FORM | {"since": "2026-11-20T08:00:00", "until": "2026-11-20T10:00:00+01:00", "cameras": ["line-1"]}
+    wanted = scoring.asked(form, start=START, end=END)
+    assert (wanted.since.hour, wanted.until, wanted.cameras) == (8, datetime(2026, 11, 20, 9, tzinfo=UTC), ("line-1",))
+    assert wanted.selection("m", run_id="r", version=None).captured_before is None
+
+
+@pytest.mark.parametrize(
+    "form",
+    [{"since": "2026-11-20T08:00:00"}, {"since": "2026-11-20", "until": "2026-11-20"}, {"since": "x", "until": "y"}],
+    ids=["half", "empty", "no-time"],
+)
+def test_a_range_that_is_none_is_refused(form: dict[str, Any]) -> None:
+    with pytest.raises(Rejected):
+        scoring.asked(FORM | form, start=START, end=END)
+
+
+def test_a_run_without_an_interval_is_about_the_time_before_its_start() -> None:
+    class Run:
+        run_after = END
+
+    assert interval_of({"dag_run": Run()}, length=timedelta(hours=1)) == (START, END)
+    times = {"data_interval_start": START, "data_interval_end": END}
+    assert interval_of(times, length=timedelta(days=1)) == (START, END)
+
+
+def test_who_lags_behind_is_named_and_who_refuses_ends_the_wait() -> None:
+    rows = [("a", "api", "2", "serving", None), ("b", "stream", "1", "serving", None)]
+    assert replicas.lagging(rows, "2") == ["stream b serves 1"]
+    assert replicas.lagging(rows[:1], "2") == []
+    assert replicas.lagging([], "2") != []
+    with pytest.raises(Rejected, match="golden outputs differ"):
+        replicas.lagging([("c", "api", "1", "refused", "golden outputs differ")], "2")
+
+
+def test_a_class_that_nothing_is_known_of_is_shown_as_such() -> None:
+    row = {"label": "spur", "labels": 0, "ap50_95": None, "recall": 0.5, "precision": float("nan"), "ece": 0.1}
+    table = approval.comparison({"candidate": [row], "champion": None})
+    assert table.splitlines()[-1] == "| spur | 0 | - | 0.500 | - | 0.100 |"
+
+
+def test_nobody_is_asked_where_no_approver_is_named() -> None:
+    assert [one["id"] for one in approval.approvers(Settings())] == ["nobody"]
+
+
+def test_a_job_gets_what_its_row_says_else_what_all_get() -> None:
+    jobs = JobSettings(cpu="2", resources={"score": Resources(cpu="4", memory="8Gi")})
+    assert jobs.resources_of("score") == Resources(cpu="4", memory="8Gi")
+    assert jobs.resources_of("check") == Resources(cpu="2", memory="2Gi")
