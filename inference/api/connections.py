@@ -44,15 +44,19 @@ class Connection(HttpToolsProtocol):
     """uvicorn's, with a limit on the time that a request may take to come, and an end that no client notices."""
 
     unfinished_since: float | None = None  # on the loop's clock: opened or spoken to, and the request is not whole yet
+    is_silent = True  # nothing came yet
     is_ending = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The clock runs from the first moment: a silent connection is none."""
         super().connection_made(transport)
         self.unfinished_since = self.loop.time()
+        if self.is_ending:  # taken at the last moment, when those that were there had been told already
+            self.shutdown()
 
     def data_received(self, data: bytes) -> None:
         """The first bytes of the next request start the clock."""
+        self.is_silent = False
         if self.unfinished_since is None:
             self.unfinished_since = self.loop.time()
         super().data_received(data)
@@ -83,7 +87,7 @@ class Connection(HttpToolsProtocol):
 
     def _close_idle(self) -> None:
         is_idle = self.cycle is None or self.cycle.response_complete
-        if is_idle and self.unfinished_since is None and not self.transport.is_closing():
+        if is_idle and (self.is_silent or self.unfinished_since is None) and not self.transport.is_closing():
             self.transport.close()
 
 

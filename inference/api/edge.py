@@ -1,7 +1,8 @@
 """What every request passes first and last: HEAD, the deadline and limit of its body, its place in the metrics.
 
     request ─► edge ─► errors to problems ─► routes
-               └─ counts the answer by route template and status
+               ├─ counts the answer by route template and status
+               └─ cancelled, for the process ends: 503
 
 Plain ASGI: the framework's own middleware would cost as much as all the rest.
 """
@@ -16,8 +17,9 @@ from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from inference.api.metrics import Metrics
-from inference.api.problems import BodyProblem
+from inference.api.problems import BodyProblem, response
 
+_DRAINING: Final = "this process ends, and the request was not done in time: what became of it is not known; try again"
 _UNMATCHED: Final = "unmatched"  # never a path: whoever scans for pages must not fill the metrics
 
 
@@ -42,17 +44,22 @@ class Edge:
         if method == "HEAD":  # the server leaves the body out; its length stays
             scope["method"] = "GET"
         status = 500
+        is_answered = False
 
         async def counted(message: Message) -> None:
-            nonlocal status
+            nonlocal status, is_answered
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, is_answered = message["status"], True
                 scope["method"] = method
             await send(message)
 
         body = _Body(receive, self._body_bytes, self._read_seconds)
         try:
             await self._app(scope, body.receive, counted)
+        except asyncio.CancelledError:  # only the server cancels a request, when its process ends and waits no longer
+            if is_answered:
+                raise
+            await response(503, "draining", _DRAINING, headers={"Retry-After": "1"})(scope, body.receive, counted)
         finally:
             body.close()
             scope["method"] = method

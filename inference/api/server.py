@@ -126,7 +126,9 @@ class Server(uvicorn.Server):
         connections = self.server_state.connections
 
         def make_connection() -> asyncio.Protocol:
-            return Connection(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+            made = Connection(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+            made.is_ending = self._parts.draining.is_set()
+            return made
 
         self._accepting = Accepting(
             self._listener, make_connection, counts=self._place.counts, number=self._place.number,

@@ -66,7 +66,7 @@ def all_services(home: Home, settings: Settings) -> tuple[Service, ...]:
 
 def own(all_services: tuple[Service, ...]) -> Iterator[Service]:
     """Those that read the settings tree. MLflow is not ours, but its login is."""
-    names = ("stream-", "watchdog", "api", "shadow", "mlflow")
+    names = ("stream-", "watchdog", "api", "shadow", "mlflow", "airflow")
     yield from (service for service in all_services if service.name.startswith(names))
 
 

@@ -11,9 +11,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+import uvicorn
+from uvicorn.server import ServerState
 
 from inference.api import connections
-from inference.api.connections import NOBODY, Accepting
+from inference.api.connections import NOBODY, Accepting, Connection
 
 
 class Door:
@@ -166,3 +168,33 @@ def test_connections_beyond_the_most_wait_until_one_ends(monkeypatch: Any) -> No
 def test_connections_leave_descriptors_for_the_stores(monkeypatch: Any, descriptors: int, most: int) -> None:
     monkeypatch.setattr(connections.resource, "getrlimit", lambda _: (descriptors, descriptors))
     assert connections.most_connections() == most
+
+
+@pytest.mark.parametrize("is_spoken_to", [False, True])
+def test_a_connection_taken_while_the_process_ends_is_told_so(is_spoken_to: bool, monkeypatch: Any) -> None:
+    monkeypatch.setattr(connections, "_LAST_REQUEST_SECONDS", 0.05)
+
+    async def app(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def story() -> bytes:
+        config = uvicorn.Config(app, lifespan="off")
+        config.load()
+
+        def late() -> Connection:
+            made = Connection(config=config, server_state=ServerState(), app_state={})
+            made.is_ending = True
+            return made
+
+        server = await asyncio.get_running_loop().create_server(late, "127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        if is_spoken_to:
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = await asyncio.wait_for(reader.read(), 5)  # to the end: the connection is closed
+        writer.close()
+        server.close()
+        return answer
+
+    answer = asyncio.run(story())
+    assert (b" 200 " in answer and b"connection: close" in answer.lower()) is is_spoken_to

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Sequence
 
 import pytest
@@ -27,8 +28,10 @@ class Client:
         return {"type": "http.request", "body": piece, "more_body": bool(self._pieces)}
 
 
-async def read(pieces: Sequence[tuple[float, bytes]], *, work: float = 0.0) -> bytes:
-    """What an application gets that reads the whole body, working in between."""
+async def read(
+    pieces: Sequence[tuple[float, bytes]], *, work: float = 0.0, answers: list[Message] | None = None
+) -> bytes:
+    """What an application gets that reads the whole body, working in between; `answers` takes what the edge says."""
     found: list[bytes] = []
 
     async def app(_scope, receive, _send) -> None:
@@ -39,7 +42,8 @@ async def read(pieces: Sequence[tuple[float, bytes]], *, work: float = 0.0) -> b
             is_whole = not message["more_body"]
             await asyncio.sleep(work)
 
-    async def send(_message: Message) -> None: ...
+    async def send(message: Message) -> None:
+        (answers if answers is not None else []).append(message)
 
     edge = Edge(app, metrics=Metrics(), body_bytes=10, read_seconds=SECONDS)
     await edge({"type": "http", "method": "POST"}, Client(pieces).receive, send)
@@ -74,27 +78,36 @@ def test_time_that_passes_after_the_body_is_the_applications_own() -> None:
     assert asyncio.run(read([(0, b"a")], work=2 * SECONDS)) == b"a"
 
 
-def test_who_is_told_to_stop_meanwhile_stops() -> None:
-    async def story() -> None:
-        reading = asyncio.create_task(read([(9, b"a")]))
+def test_who_is_told_to_stop_meanwhile_stops_and_the_client_reads_that_it_may_try_again() -> None:
+    async def story() -> list[Message]:
+        answers: list[Message] = []
+        reading = asyncio.create_task(read([(9, b"a")], answers=answers))
         await asyncio.sleep(SECONDS / 2)
         reading.cancel()
-        await reading
+        assert await reading == b""
+        return answers
 
-    with pytest.raises(asyncio.CancelledError):
-        asyncio.run(story())
+    check_draining(asyncio.run(story()))
 
 
 def test_told_to_stop_at_the_very_moment_it_is_late_it_stops() -> None:
-    async def story() -> None:
-        reading = asyncio.create_task(read([(9, b"a")]))
+    async def story() -> list[Message]:
+        answers: list[Message] = []
+        reading = asyncio.create_task(read([(9, b"a")], answers=answers))
         loop = asyncio.get_running_loop()
         await asyncio.sleep(0)
         # Both fall into one turn of the loop: the deadline's cancellation and this one.
         until = loop.time() + 2 * SECONDS
         loop.call_later(SECONDS / 2, lambda: [None for _ in iter(lambda: loop.time() < until, False)])
         loop.call_later(SECONDS, reading.cancel)
-        await reading
+        assert await reading == b""
+        return answers
 
-    with pytest.raises(asyncio.CancelledError):
-        asyncio.run(story())
+    check_draining(asyncio.run(story()))
+
+
+def check_draining(answers: list[Message]) -> None:
+    start, body = answers
+    assert start["status"] == 503
+    assert (b"retry-after", b"1") in start["headers"]
+    assert json.loads(body["body"])["code"] == "draining"
