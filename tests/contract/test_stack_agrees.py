@@ -158,7 +158,7 @@ def test_each_service_has_the_secrets_that_it_needs_and_no_others(all_services: 
         {"sightline-airflow"},
         {"sightline-airflow", "sightline-jobs"},  # its children are the tasks
         {"sightline-airflow"},
-        {"sightline-airflow"},
+        {"sightline-airflow", "sightline-jobs"},  # it asks the API for challengers
     ]
     assert {name for name in given if given[name]} == {"stream-0", "stream-1", "stream-2"}
     assert given["stream-0"] == {"sightline-worker"}
@@ -189,7 +189,8 @@ def test_airflow_is_told_everything_by_its_environment(all_services: tuple[Servi
             zip(connections, SECRETS, strict=True)
         )
         assert "read_only=on" in connections["SIGHTLINE_POSTGRES"]["extra"]["options"]
-        assert not [name for name in given if name.startswith(f"{PREFIX}LOGIN__")] or service.name.endswith("scheduler")
+        logins = [name for name in given if name.startswith(f"{PREFIX}LOGIN__")]
+        assert not logins or service.name.endswith(("scheduler", "triggerer"))
 
 
 def test_the_demo_approvers_are_named_to_the_jobs(all_services: tuple[Service, ...]):

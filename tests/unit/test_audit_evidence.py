@@ -39,8 +39,8 @@ class Store:
     def __init__(self, *keys: str) -> None:
         self._keys = keys
 
-    def keys(self, prefix: str) -> Any:
-        return (key for key in self._keys if key.startswith(prefix))
+    def pages(self, prefix: str) -> Any:
+        yield [key for key in self._keys if key.startswith(prefix)]
 
 
 def test_a_foreign_key_in_the_bucket_does_not_cost_the_clues() -> None:
@@ -74,7 +74,7 @@ def test_times_that_no_camera_means_do_not_end_the_audit(field: str, at: datetim
     listed: list[str] = []
 
     class Days:
-        def keys(self, prefix: str) -> Any:
+        def pages(self, prefix: str) -> Any:
             listed.append(prefix)
             return iter(())
 
