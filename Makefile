@@ -23,6 +23,7 @@ help:
 	@echo 'make down                    stops it; data stays'
 	@echo 'make status                  is all well?'
 	@echo 'make test [BOARDS=folder] [VIDEO=file]   all tests, against real servers; the real boards and video are yours'
+	@echo 'make test-all                and the slow ones: every DAG in a real Airflow'
 	@echo 'make chaos                   faults while frames flow: kills, outages, slow networks, full disks'
 	@echo 'make bench [ROWS="stream s3"]   ratios, appended to docs/benchmarks.md'
 	@echo 'make check                   style, types, import rules'
@@ -60,7 +61,10 @@ check: setup
 chaos: setup
 	@$(VENV)/bin/python -m pytest tests/chaos
 
-test-all test-cluster:
+test-all: test
+	@$(VENV)/bin/python -m pytest tests/slow
+
+test-cluster:
 	@echo 'make $@ is not built yet' >&2; exit 2
 
 bench: setup

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import closing
-from typing import Any
 
 import httpx
 import psutil
@@ -20,12 +18,12 @@ from sightline.stack.airflow_services import GPU_POOL, LOGS_BUCKET
 from sightline.stack.home import Home
 from sightline.stack.ports import ports
 from sightline.stack.supervision import Supervisor
+from tests.support.airflow import Visitor, airflow_url, visitor, wait_for, wait_for_dags
 from tests.support.command_line import succeed
 from tests.support.keycloak import a_browser, submit
 from tests.support.stack import running_stack
 
 AIRFLOW = ("airflow-api-server", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer")
-RUN_SECONDS = 180
 
 DAGS = """
 from airflow.providers.standard.operators.hitl import ApprovalOperator
@@ -54,29 +52,6 @@ with DAG("ask_somebody", schedule=None, is_paused_upon_creation=False):
 """
 
 
-class Visitor:
-    """Airflow's REST API as one person, or as nobody."""
-
-    def __init__(self, url: str, token: str = "") -> None:
-        self._base = f"{url}/api/v2"
-        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
-
-    def ask(self, method: str, path: str, body: Any = None) -> httpx.Response:
-        address = f"{self._base}{path}"
-        return httpx.request(method, address, json=body, headers=self._headers, timeout=60, trust_env=False)
-
-    def get(self, path: str) -> httpx.Response:
-        return self.ask("GET", path)
-
-    def trigger(self, dag: str) -> httpx.Response:
-        return self.ask("POST", f"/dags/{dag}/dagRuns", {"logical_date": None})
-
-    def said(self, path: str) -> Any:
-        answer = self.get(path)
-        assert answer.status_code == 200, answer.text
-        return answer.json()
-
-
 @pytest.fixture(scope="module")
 def jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     folder = tmp_path_factory.mktemp("dags")
@@ -88,32 +63,11 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 
 @pytest.fixture(scope="module")
 def url(jobs: Settings) -> str:
-    return f"http://127.0.0.1:{ports(jobs.stack)['airflow']}"
+    return airflow_url(jobs)
 
 
-def visitor(jobs: Settings, url: str, person: str) -> Visitor:
-    password = logins.read(Home(jobs.stack.home)).people[person]
-    answer = httpx.post(
-        f"{url}/auth/token", json={"username": person, "password": password}, timeout=60, trust_env=False
-    )
-    assert answer.status_code == 201, answer.text
-    return Visitor(url, answer.json()["access_token"])
-
-
-def wait_for(ask: Any, wanted: Any) -> None:
-    deadline, found = time.monotonic() + RUN_SECONDS, None
-    while time.monotonic() < deadline:
-        if (found := ask()) == wanted:
-            return
-        time.sleep(1)
-    raise AssertionError(f"{found}, not {wanted}, after {RUN_SECONDS} s")
-
-
-def wait_for_dags(someone: Visitor) -> None:
-    def seen() -> set[str]:
-        return {dag["dag_id"] for dag in someone.said("/dags")["dags"]}
-
-    wait_for(seen, {"say_hello", "ask_somebody"})
+def wait_for_ours(someone: Visitor) -> None:
+    wait_for_dags(someone, {"say_hello", "ask_somebody"})
 
 
 def test_up_shows_where_airflow_is_and_how_to_get_in(jobs: Settings, url: str):
@@ -149,8 +103,8 @@ def test_nobody_gets_nothing_and_a_wrong_password_no_token(jobs: Settings, url: 
 
 
 def test_a_viewer_reads_and_starts_nothing(jobs: Settings, url: str):
-    viewer = visitor(jobs, url, "viewer")
-    wait_for_dags(viewer)
+    viewer = visitor(jobs, "viewer")
+    wait_for_ours(viewer)
     assert viewer.get("/pools").status_code == 200
     assert viewer.trigger("say_hello").status_code == 403
     assert viewer.ask("PATCH", "/dags/say_hello", {"is_paused": True}).status_code == 403
@@ -159,12 +113,12 @@ def test_a_viewer_reads_and_starts_nothing(jobs: Settings, url: str):
 
 
 def test_an_operator_starts_a_run_whose_log_is_in_the_store_and_in_the_page(jobs: Settings, url: str):
-    operator = visitor(jobs, url, "operator")
-    wait_for_dags(operator)
+    operator = visitor(jobs, "operator")
+    wait_for_ours(operator)
     started = operator.trigger("say_hello")
     assert started.status_code == 200, started.text
     run = f"/dags/say_hello/dagRuns/{started.json()['dag_run_id']}"
-    wait_for(lambda: operator.said(run)["state"], "success")
+    wait_for(lambda: operator.said(run)["state"], {"success"})
 
     shown = operator.get(f"{run}/taskInstances/hello/logs/1").text
     assert "a sentence to find again" in shown
@@ -180,32 +134,32 @@ def test_an_operator_starts_a_run_whose_log_is_in_the_store_and_in_the_page(jobs
 
     cleared = operator.ask("POST", f"{run}/clear", {"dry_run": False})
     assert cleared.status_code == 200, cleared.text
-    wait_for(lambda: operator.said(run)["state"], "success")
+    wait_for(lambda: operator.said(run)["state"], {"success"})
     for closed in ("/connections", "/variables"):
         assert operator.get(closed).status_code == 403
     assert operator.ask("DELETE", "/dags/say_hello").status_code == 403
 
 
 def test_only_the_approver_answers_what_waits_for_one(jobs: Settings, url: str):
-    operator, approver = visitor(jobs, url, "operator"), visitor(jobs, url, "approver")
-    wait_for_dags(approver)
+    operator, approver = visitor(jobs, "operator"), visitor(jobs, "approver")
+    wait_for_ours(approver)
     assert approver.trigger("ask_somebody").status_code == 403
     started = operator.trigger("ask_somebody")
     assert started.status_code == 200, started.text
     run = f"/dags/ask_somebody/dagRuns/{started.json()['dag_run_id']}"
     answer = f"{run}/taskInstances/ask/-1/hitlDetails"
-    wait_for(lambda: approver.get(answer).status_code, 200)
+    wait_for(lambda: approver.get(answer).status_code, {200})
     body = {"chosen_options": ["Approve"], "params_input": {}}
     assert operator.ask("PATCH", answer, body).status_code == 403
-    assert visitor(jobs, url, "viewer").ask("PATCH", answer, body).status_code == 403
+    assert visitor(jobs, "viewer").ask("PATCH", answer, body).status_code == 403
     given = approver.ask("PATCH", answer, body)
     assert given.status_code == 200, given.text
     assert given.json()["responded_by"]["name"] == "approver"
-    wait_for(lambda: operator.said(run)["state"], "success")
+    wait_for(lambda: operator.said(run)["state"], {"success"})
 
 
 def test_an_admin_sees_connections_and_pools_and_a_deferred_job_keeps_its_slot(jobs: Settings, url: str):
-    admin = visitor(jobs, url, "admin")
+    admin = visitor(jobs, "admin")
     assert admin.get("/connections").status_code == 200
     assert admin.said(f"/pools/{GPU_POOL}")["include_deferred"] is True
 
@@ -218,7 +172,7 @@ def test_a_script_gets_in_with_airflows_own_account_and_with_no_other(jobs: Sett
 
     own = token("sightline-airflow")
     assert own.status_code == 201
-    assert Visitor(url, own.json()["access_token"]).get("/dags").status_code == 200
+    assert Visitor(url, lambda: own.json()["access_token"]).get("/dags").status_code == 200
     assert token("sightline-camera-demo").status_code == 403
 
 
