@@ -13,11 +13,11 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import to_json
 
-from inference.api.detector import Answer
 from inference.api.guard import OwnRoute
 from inference.api.images import check_media_type, image_of, read_body
 from inference.api.openapi import IMAGE_BODY, as_parameters, problems
 from inference.api.parts import Parts
+from inference.api.under_way import Answer
 
 router = APIRouter(tags=["detections"], route_class=OwnRoute)
 
