@@ -61,17 +61,19 @@ def test_every_route_answers_a_kept_frame_as_before(
     )
     review_id = reviewed(client, frame)
     one = f"/v1/frames/{frame['frame_id']}"
+    then = f"since={at - timedelta(days=1):%Y-%m-%dT%H:%M:%SZ}&until={at + timedelta(days=1):%Y-%m-%dT%H:%M:%SZ}"
     paths = [
         one,
         f"{one}/image",
         f"{one}/trace",
-        "/v1/frames?review=reviewed",
-        "/v1/frames?review=mine&camera=line-1&label=open&min_confidence=0.1&version=1&status=ok",
+        f"/v1/frames?review=reviewed&{then}",
+        f"/v1/frames?review=mine&camera=line-1&label=open&min_confidence=0.1&version=1&status=ok&{then}",
         "/v1/reviews",
         "/v1/labels",
         "/v1/labels/export?format=coco&part=all",
     ]
     before = {path: told(client, path) for path in paths}
+    assert [each["frame_id"] for each in before[paths[3]]["frames"]] == [frame["frame_id"]]
 
     result = expire.run(parts.settings, parser_of("expire")[0].parse_args([]), lambda _: None)
 
