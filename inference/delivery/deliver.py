@@ -89,7 +89,7 @@ def _registered(settings: Settings, artefact: Artefact, held_out: LabelledJpegs,
     model = artefact.model
     with translated(f"registering {model.name}"):
         ensure_registered_model(client, model.name)
-        version = version_with(client, model)
+        version = version_with(client, model, artefact.folder)
     if version is not None:
         say(f"these files are version {version} of {model.name} already")
         return version, False

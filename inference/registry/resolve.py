@@ -152,7 +152,8 @@ def _download(source: str, tracking_uri: str, folder: Path, version: ModelVersio
             got = Path(download_artifacts(artifact_uri=source, dst_path=scratch, tracking_uri=tracking_uri))
         if not replace(version, folder=got).is_whole():
             raise Misconfigured(
-                f"{MODEL_FILE_NAME} or {FILE_NAME} of {folder.name} is not what its digest says; deliver the model again"
+                f"{MODEL_FILE_NAME}, {FILE_NAME} or a golden image of {folder.name} is not what its digest says; "
+                "deliver the model again"
             )
         if folder.exists() and not version.is_whole():
             shutil.rmtree(folder)  # damaged here; what was downloaded is right

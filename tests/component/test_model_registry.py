@@ -235,6 +235,28 @@ def test_a_damaged_specification_is_not_served(settings: Settings, tmp_path: Pat
         assert (folder / "model.json").read_bytes() == whole
 
 
+def test_a_damaged_golden_image_is_not_served_and_is_fetched_again(settings: Settings, tmp_path: Path) -> None:
+    ensure_champion(settings, a_model_folder(tmp_path / "model"))
+    folder = resolve(settings, "champion").folder
+    assert folder is not None
+    for damage in (lambda file: file.write_text("[]"), lambda file: file.unlink()):
+        damage(folder / "golden/golden.json")
+        with pytest.raises(Transient):
+            resolve(without_mlflow(settings), "champion")
+        assert resolve(settings, "champion").folder == folder
+        assert (folder / "golden/golden.json").read_text() == "{}"
+
+
+def test_golden_images_that_were_changed_in_the_store_are_refused(settings: Settings, tmp_path: Path) -> None:
+    ensure_champion(settings, a_model_folder(tmp_path / "model"))
+    client = connect(settings)
+    version = client.get_model_version(settings.mlflow.model_name, "1")
+    client.log_text(version.run_id, "[]", "model/golden/golden.json")
+    with pytest.raises(Misconfigured, match=r"golden image .*deliver the model again"):
+        resolve(settings, "champion")
+    assert not list(settings.stream.cache_folder.rglob("model.onnx"))
+
+
 def test_a_version_whose_specification_was_never_written_down_is_served(settings: Settings, tmp_path: Path) -> None:
     ensure_champion(settings, a_model_folder(tmp_path / "model"))
     connect(settings).delete_model_version_tag(settings.mlflow.model_name, "1", tags.SPEC_DIGEST)
