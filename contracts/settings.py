@@ -120,6 +120,7 @@ class MlflowSettings(_Section):
     tracking_uri: str = "http://127.0.0.1:19050"
     model_name: str = "pcb-defects"  # one registered model per installation
     alias: str = "champion"
+    largest_version_mib: Annotated[int, Field(ge=1)] = 2048  # more files of one version are not fetched
     # Behind a login (profile full): the name of the account and its secret; empty where MLflow asks for none.
     username: str = ""
     password: SecretStr = SecretStr("")

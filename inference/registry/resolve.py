@@ -1,6 +1,6 @@
 """From an alias or a number to a model version whose files lie in the local cache.
 
-    alias ──MLflow──► number ──MLflow──► digest ──cache or download──► verified folder ──► ModelVersion
+    alias ──MLflow──► number ──MLflow──► digest ──cache or download (source.py)──► verified folder ──► ModelVersion
       └── MLflow away ──► the last one served from here, with a warning; none: Transient
 
 cache/
@@ -27,6 +27,7 @@ from inference.domain.model_spec import FILE_NAME, MODEL_FILE_NAME
 from inference.registry import tags
 from inference.registry.mlflow_client import NotFound, connect, translated, version_of_alias
 from inference.registry.model_version import ModelVersion
+from inference.registry.source import source_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -42,6 +43,7 @@ def resolve(settings: Settings, alias: str) -> ModelVersion:
     Raises:
         Transient: MLflow is away, or the cache cannot be written, and nothing is cached; no version has the alias yet.
         Misconfigured: the version's files are not what its digests say, or it has none.
+        Rejected: they lie elsewhere than its run's, or are too many.
     """
     cache = _cache(settings)
     client = connect(settings)
@@ -65,6 +67,7 @@ def resolve_version(settings: Settings, number: str) -> ModelVersion:
     Raises:
         Transient: MLflow is away, or the cache cannot be written, and the version is not cached whole.
         Misconfigured: MLflow has no such version, or its files are not what its digests say.
+        Rejected: they lie elsewhere than its run's, or are too many.
     """
     cache = _cache(settings)
     try:
@@ -120,15 +123,13 @@ def _from_mlflow(client: MlflowClient, settings: Settings, number: str, cache: P
         spec_digest=found.tags.get(tags.SPEC_DIGEST, ""),
     )
     if not version.is_whole():
-        _fetch(client, settings, version)
+        _fetch(settings, version, source_of(client, settings, found))
     return version
 
 
-def _fetch(client: MlflowClient, settings: Settings, version: ModelVersion) -> None:
+def _fetch(settings: Settings, version: ModelVersion, source: str) -> None:
     folder = version.folder
     assert folder is not None
-    with translated(f"downloading version {version.version} of {version.name}"):
-        source = client.get_model_version_download_uri(version.name, version.version)
     try:
         _download(source, settings.mlflow.tracking_uri, folder, version)
     except OSError as error:
