@@ -177,6 +177,14 @@ class ApiSettings(_Section):
     ticket_key: SecretStr = SecretStr("")  # signs image tickets; empty: one per process start
 
 
+class PromotionSettings(_Section):
+    """Which word of the gate lets a version become champion."""
+
+    gate_file: Path | None = None  # the thresholds in force; None: the committed gates/<model>.toml
+    # What it must have been judged on: the reviewed frames of gate blocks, or any set, simulated or named.
+    gate_sets: Literal["reviewed", "any"] = "reviewed"
+
+
 class ReviewSettings(_Section):
     """How frames are reviewed."""
 
@@ -292,6 +300,7 @@ class Settings(BaseSettings):
     stream: StreamSettings = StreamSettings()
     serving: ServingSettings = ServingSettings()
     api: ApiSettings = ApiSettings()
+    promotion: PromotionSettings = PromotionSettings()
     reviews: ReviewSettings = ReviewSettings()
     auth: AuthSettings = AuthSettings()
     login: LoginSettings = LoginSettings()

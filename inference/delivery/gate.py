@@ -9,20 +9,18 @@ The row comes last and is what a promotion asks for. Interrupted before it, noth
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from contracts.errors import Misconfigured, Rejected
+from contracts.errors import Rejected
 from contracts.settings import Settings
 from inference.delivery.deliver import TRAINING_TAG
 from inference.delivery.gate_evidence import Evaluated, evidence_digest, read_evidence, write_evidence
 from inference.delivery.gate_record import (
     EVIDENCE,
-    GateFile,
     Subject,
     figures_of,
     log_evaluation,
@@ -36,10 +34,10 @@ from inference.delivery.gate_set import GateSet, refuse_mixture
 from inference.delivery.manifest import read_manifest
 from inference.delivery.tables import rows_of
 from inference.domain.gate import Outcome, verdict
-from inference.domain.gate_file import parse_gate
 from inference.persistence import connect as connect_to_postgres
 from inference.persistence import ledger
 from inference.persistence.gate_verdicts import Verdict
+from inference.registry.gate_files import GateFile
 from inference.registry.mlflow_client import NotFound, connect, translated, version_of_alias
 from inference.registry.model_version import ModelVersion
 from inference.registry.resolve import resolve_version
@@ -48,7 +46,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 CHALLENGER: Final = "challenger"
-GATES: Final = Path(__file__).parent / "gates"
 
 Say = Callable[[str], None]
 
@@ -60,22 +57,6 @@ class Run:
     run_id: str
     subject: Subject
     evidence_digest: str
-
-
-def gate_file(settings: Settings, file: Path | None = None) -> GateFile:
-    """The thresholds for the installation's model.
-
-    Raises:
-        Misconfigured: there is no such file, or it does not fit.
-    """
-    file = file or GATES / f"{settings.mlflow.model_name}.toml"
-    try:
-        text = file.read_text("utf-8")
-    except OSError as error:
-        raise Misconfigured(
-            f"cannot read the gate file {file.name} ({error.strerror}): write it, or give --gate"
-        ) from error
-    return GateFile(gate=parse_gate(text, name=file.name), digest=hashlib.sha256(text.encode()).hexdigest())
 
 
 def judge(settings: Settings, gate_set: GateSet, thresholds: GateFile, *, version: str | None, say: Say) -> Verdict:

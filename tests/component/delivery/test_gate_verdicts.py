@@ -11,7 +11,6 @@ from contracts.errors import Misconfigured, Rejected, Transient
 from contracts.settings import Settings
 from inference.delivery import gate
 from inference.delivery.deliver import deliver
-from inference.delivery.gate_record import GateFile
 from inference.delivery.gate_set import GATE_SEED, GateSet, simulated
 from inference.delivery.manifest import TrainingManifest, write_manifest
 from inference.domain.gate_file import parse_gate
@@ -19,9 +18,12 @@ from inference.persistence import connect as connect_to_postgres
 from inference.persistence import gate_verdicts, ledger
 from inference.persistence.gate_verdicts import Verdict
 from inference.persistence.ledger import Approval
+from inference.registry.gate_files import GATES, GateFile, gate_file
 from inference.registry.mlflow_client import connect
+from inference.registry.promotion import promote
 from tests.support.evaluations import A_GATE
 from tests.support.handovers import DEMO, WEAKER, a_handover, an_api, trained_on
+from tests.support.models import under_a_gate
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own imports warn
 
@@ -47,7 +49,7 @@ def judged(settings: Settings, gate_set: GateSet, **changes: Any) -> Verdict:
 
 
 def committed(settings: Settings) -> GateFile:
-    return gate.gate_file(settings, gate.GATES / "pcb-defects.toml")
+    return gate_file(settings, GATES / "pcb-defects.toml")
 
 
 def newest(settings: Settings, version: str) -> Verdict:
@@ -221,9 +223,28 @@ def test_a_slow_model_is_held_by_the_measured_latency(settings: Settings) -> Non
     assert any(reason.endswith("at most 0.0 ms") for reason in answer.reasons)
 
 
+def test_a_lax_gate_file_opens_no_promotion_and_neither_do_simulated_boards(
+    settings: Settings, gate_set: GateSet
+) -> None:
+    strict, any_set = under_a_gate(settings), under_a_gate(settings, gate_sets="any")
+    make_champion(settings, register(settings, WEAKER))
+    version = register(settings, DEMO)
+    lax = GateFile(gate=parse_gate(A_GATE, name="lax.toml"), digest="0" * 64)
+    assert judged(settings, gate_set, thresholds=lax).verdict == "pass"
+    for one in (strict, any_set):
+        with pytest.raises(Rejected, match=r"another gate file.*`sightline model gate 2`") as refusal:
+            promote(one, version, approved_by="ada", reason="please")
+        assert refusal.value.code == "gate_not_passed"
+    answer = judged(settings, gate_set)
+    assert (answer.verdict, newest(settings, version).figures["gate_set"]) == ("pass", "simulated")
+    with pytest.raises(Rejected, match=r"boards of the simulator.*`sightline model gate 2`"):
+        promote(strict, version, approved_by="ada", reason="please")
+    assert promote(any_set, version, approved_by="ada", reason="it finds more").state == "done"
+
+
 def test_a_missing_gate_file_says_what_to_do(settings: Settings) -> None:
     with pytest.raises(Misconfigured, match="cannot read the gate file"):
-        gate.gate_file(settings)
+        gate_file(settings)
 
 
 def test_postgres_away_says_nothing_of_the_model(settings: Settings, gate_set: GateSet) -> None:
