@@ -25,8 +25,9 @@ from contracts.logs import get_logger
 from contracts.settings import Settings
 from inference.domain.model_spec import FILE_NAME, MODEL_FILE_NAME
 from inference.registry import tags
-from inference.registry.mlflow_client import NotFound, connect, translated, version_of_alias
+from inference.registry.mlflow_client import NotFound, connect, translated
 from inference.registry.model_version import ModelVersion
+from inference.registry.record import aliases_of
 from inference.registry.source import source_of
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def _numbered(number: str) -> str:
 
 
 def _number_of(client: MlflowClient, name: str, alias: str) -> str:
-    number = version_of_alias(client, name, alias)
+    number = aliases_of(client, name).get(alias)
     if number is None:
         raise NotFound(f"no version of {name} has the alias {alias}")
     return number

@@ -143,7 +143,8 @@ def gate(
 ) -> None:
     """Judges a version against the champion and the gate file, on images that no training saw.
 
-    The images are the reviewed frames of gate blocks, or those named. Exit code 0: it passes. 99: hold. 65: refused, the
+    The images are the reviewed frames of gate blocks, or those named. Without options its pass opens a promotion; whether one
+    on named images does is the service's setting. Exit code 0: it passes. 99: hold. 65: refused, the
     evidence cannot be trusted. 75: try again. 78: misconfigured.
     """
     from inference.delivery import gate as gates

@@ -29,7 +29,9 @@ class Right(StrEnum):
 
 
 # Tags of a model version that say what it is: written with it, and by nobody but the platform afterwards.
-FIXED_TAGS: Final = re.compile(r"(digest|spec_digest|licence|source|gate(\..*)?|promoted|approved_(by|at))", re.DOTALL)
+FIXED_TAGS: Final = re.compile(
+    r"((spec_|training_)?digest|licence|source|gate(\..*)?|promoted|approved_(by|at))", re.DOTALL
+)
 # Those of them that come after: who makes a version does not write them with it either.
 _LATER_TAGS: Final = re.compile(r"(gate(\..*)?|promoted|approved_(by|at))", re.DOTALL)
 

@@ -118,7 +118,8 @@ def test_graphql_changes_nothing_in_the_installed_mlflow():
 
 
 @pytest.mark.parametrize(
-    "key", ["digest", "spec_digest", "licence", "source", "gate.status", "gate", "promoted", "approved_by"]
+    "key",
+    ["digest", "spec_digest", "training_digest", "licence", "source", "gate.status", "gate", "promoted", "approved_by"],
 )
 def test_tags_that_say_what_a_version_is_are_not_the_scientists(key: str):
     assert right_of_tag(key) is Right.ALIASES

@@ -223,19 +223,25 @@ def test_a_slow_model_is_held_by_the_measured_latency(settings: Settings) -> Non
     assert any(reason.endswith("at most 0.0 ms") for reason in answer.reasons)
 
 
-def test_a_lax_gate_file_opens_no_promotion_and_neither_do_simulated_boards(
-    settings: Settings, gate_set: GateSet
-) -> None:
-    strict, any_set = under_a_gate(settings), under_a_gate(settings, gate_sets="any")
+def patient(digest: str) -> GateFile:
+    """Thresholds that the better model meets on a few boards, however busy the machine is."""
+    text = A_GATE.replace("median_ms = 100", "median_ms = 100_000")
+    text = text.replace("min_labels_per_class = 30", "min_labels_per_class = 1").replace(
+        "max_ece = 0.2", "max_ece = 1.0"
+    )
+    return GateFile(gate=parse_gate(text, name="a.toml"), digest=digest)
+
+
+def test_a_lax_gate_file_opens_no_promotion_and_neither_do_simulated_boards(settings: Settings) -> None:
+    strict, any_set, boards = under_a_gate(settings), under_a_gate(settings, gate_sets="any"), simulated(8)
     make_champion(settings, register(settings, WEAKER))
     version = register(settings, DEMO)
-    lax = GateFile(gate=parse_gate(A_GATE, name="lax.toml"), digest="0" * 64)
-    assert judged(settings, gate_set, thresholds=lax).verdict == "pass"
+    assert judged(settings, boards, thresholds=patient("0" * 64)).verdict == "pass"
     for one in (strict, any_set):
         with pytest.raises(Rejected, match=r"another gate file.*`sightline model gate 2`") as refusal:
             promote(one, version, approved_by="ada", reason="please")
         assert refusal.value.code == "gate_not_passed"
-    answer = judged(settings, gate_set)
+    answer = judged(settings, boards, thresholds=patient(gate_file(strict).digest))
     assert (answer.verdict, newest(settings, version).figures["gate_set"]) == ("pass", "simulated")
     with pytest.raises(Rejected, match=r"boards of the simulator.*`sightline model gate 2`"):
         promote(strict, version, approved_by="ada", reason="please")
