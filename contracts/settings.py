@@ -3,7 +3,7 @@
     Settings
       kafka      registry   connect    s3         postgres   mlflow      where the neighbours are
       stream     serving    api        cameras    retention  watchdog   log     how our own services behave
-      reviews                                                            how frames are reviewed
+      reviews    promotion                                               how frames are reviewed; which pass promotes
       jobs                                                               where Airflow runs jobs (job_settings.py)
       auth       login                                                   who may do what; who we are when we ask
       stack                                                              the local stack: home, ports

@@ -4,7 +4,7 @@
           ─► Airflow's permissions ─► people
 
 Not by --import-realm: Keycloak skips a realm that exists, and a later change of the file, a port or a secret would not
-arrive. Realm, clients and people stay; what grants more than the file says goes: a client's scopes, an account's roles.
+arrive. Realm, clients and people stay; what grants more than the file says goes: its scopes, an account's roles.
 Of people only the missing ones are made, and finished where that was interrupted: their passwords and roles are theirs
 and the administrator's from then on; with the realm they are made under the ids of the file, by which jobs name approvers.
 Placeholders ${…} of the file are filled with URLs and secrets; none stands in it.
@@ -26,9 +26,7 @@ from sightline.stack.realm_differences import authorization_differences, differe
 FILE: Final = Path(__file__).parent / "config" / "realm.json"
 
 _PERSON_DOMAIN: Final = "sightline.invalid"
-# Keycloak's own, given with a service account and with authorization services.
-_OF_ACCOUNTS: Final = "service_account"
-_OF_AUTHORIZATION: Final = "uma_protection"
+_OF_AUTHORIZATION: Final = "uma_protection"  # Keycloak's own role of an account with authorization services
 
 
 def load(values: Mapping[str, str]) -> dict[str, Any]:
@@ -131,6 +129,7 @@ class _Realm:
         self._base = f"/admin/realms/{name}"
         self._name = name
         self._default_role = f"default-roles-{name}"
+        self._scopes: set[str] = set()  # of the file; those of an installation's own are its own
         self._clients: dict[str, str] = {}  # client id ─► Keycloak's own id
         self.changes: list[str] = []
 
@@ -150,6 +149,7 @@ class _Realm:
             self.changes.append(f"realm: {', '.join(differing)}")
 
     def ensure_scope(self, wanted: Mapping[str, Any]) -> None:
+        self._scopes.add(wanted["name"])
         found = {scope["name"]: scope for scope in self._admin.get(f"{self._base}/client-scopes")}.get(wanted["name"])
         if found is None:
             self._admin.post(f"{self._base}/client-scopes", wanted)
@@ -185,7 +185,7 @@ class _Realm:
         """A client that exists has its scopes changed one by one: in its own representation Keycloak ignores them."""
         given = client["defaultClientScopes"]
         missing = [scope for scope in wanted if scope not in given]
-        surplus = [scope for scope in given if scope not in (*wanted, _OF_ACCOUNTS)]
+        surplus = [scope for scope in given if scope in self._scopes and scope not in wanted]
         if not missing and not surplus:
             return
         known = {scope["name"]: scope["id"] for scope in self._admin.get(f"{self._base}/client-scopes")}
@@ -231,8 +231,10 @@ class _Realm:
         user = self._admin.get(f"{self._base}/clients/{self._client(client)}/service-account-user")["id"]
         if given := self._give(user, wanted):
             self.changes.append(f"gave {client} {', '.join(given)}")
-        if taken := self._take(user, but={*wanted, self._default_role, f"{client}/{_OF_AUTHORIZATION}"}):
-            self.changes.append(f"took {', '.join(taken)} from {client}")
+        kept = {*wanted, self._default_role, f"{client}/{_OF_AUTHORIZATION}"}
+        for role in [role for role in self._roles_of(user) if role not in kept]:
+            self._admin.delete(self._mapping(user, role), [self._role(role)])
+            self.changes.append(f"took {role} from {client}")
 
     def ensure_authorization(self, client: str, wanted: Mapping[str, Any]) -> None:
         """Scopes, resources, policies and permissions of a client; a policy that is not wanted goes, for it may grant."""
@@ -268,13 +270,6 @@ class _Realm:
         for role in missing:
             self._admin.post(self._mapping(user, role), [self._role(role)])
         return missing
-
-    def _take(self, user: str, *, but: set[str]) -> list[str]:
-        """Takes all other roles away; returns their names."""
-        surplus = [role for role in self._roles_of(user) if role not in but]
-        for role in surplus:
-            self._admin.delete(self._mapping(user, role), [self._role(role)])
-        return surplus
 
     def _roles_of(self, user: str) -> list[str]:
         found = self._admin.get(f"{self._base}/users/{user}/role-mappings")
