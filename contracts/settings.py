@@ -3,7 +3,7 @@
     Settings
       kafka      registry   connect    s3         postgres   mlflow      where the neighbours are
       stream     serving    api        cameras    retention  watchdog   log     how our own services behave
-      reviews                                                            how frames are reviewed
+      reviews    promotion                                               how frames are reviewed; which pass promotes
       jobs                                                               where Airflow runs jobs (job_settings.py)
       auth       login                                                   who may do what; who we are when we ask
       stack                                                              the local stack: home, ports
@@ -120,6 +120,7 @@ class MlflowSettings(_Section):
     tracking_uri: str = "http://127.0.0.1:19050"
     model_name: str = "pcb-defects"  # one registered model per installation
     alias: str = "champion"
+    largest_version_mib: Annotated[int, Field(ge=1)] = 2048  # more files of one version are not fetched
     # Behind a login (profile full): the name of the account and its secret; empty where MLflow asks for none.
     username: str = ""
     password: SecretStr = SecretStr("")
@@ -174,6 +175,14 @@ class ApiSettings(_Section):
     )
     ticket_seconds: Annotated[int, Field(ge=1)] = 60
     ticket_key: SecretStr = SecretStr("")  # signs image tickets; empty: one per process start
+
+
+class PromotionSettings(_Section):
+    """Which word of the gate lets a version become champion."""
+
+    gate_file: Path | None = None  # the thresholds in force; None: the committed gates/<model>.toml
+    # What it must have been judged on: the reviewed frames of gate blocks, or any set, simulated or named.
+    gate_sets: Literal["reviewed", "any"] = "reviewed"
 
 
 class ReviewSettings(_Section):
@@ -291,6 +300,7 @@ class Settings(BaseSettings):
     stream: StreamSettings = StreamSettings()
     serving: ServingSettings = ServingSettings()
     api: ApiSettings = ApiSettings()
+    promotion: PromotionSettings = PromotionSettings()
     reviews: ReviewSettings = ReviewSettings()
     auth: AuthSettings = AuthSettings()
     login: LoginSettings = LoginSettings()

@@ -15,7 +15,8 @@ evaluate ─► gate ─► approve ─► promote ─► wait_until_served ─�
 **When it fails.**
 - `evaluate`, `gate` with 65: the evidence cannot be trusted (tables that break their contract, training images in the gate
   set). Deliver the model anew.
-- `promote` with 65: the champion has changed since the gate decided. Clear `evaluate`.
+- `promote` with 65: the champion or the gate file has changed since the gate decided. Clear `evaluate`. Or simulated boards do
+  not count here (`SIGHTLINE_PROMOTION__GATE_SETS`): run it with 0 boards.
 - `wait_until_served`: a process refuses the model and says why. `sightline model rollback --reason …` goes back.
 - `watch` with 75: fewer frames than the window asks for came; Airflow watches on.
 

@@ -33,6 +33,7 @@ from inference.serving.follow import Follower
 
 _LAST_ACKNOWLEDGEMENTS_SECONDS: Final = 1.0  # after the requests are answered: what cameras still owe the broker
 _ENGINE_SECONDS: Final = 1.0
+_RECONCILER_SECONDS: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +69,8 @@ class Parts:
 
     async def close(self) -> None:
         """After the last request."""
+        if self.reconciler is not None:
+            await asyncio.to_thread(self.reconciler.close, within_seconds=_RECONCILER_SECONDS)
         if self.agreement is not None:
             self.agreement.close()
         await self.ingest.close(within_seconds=_LAST_ACKNOWLEDGEMENTS_SECONDS)

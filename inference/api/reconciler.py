@@ -44,10 +44,11 @@ class Reconciler:
         """Begins at once: a process that was killed in the middle is often the one that starts again."""
         self._thread.start()
 
-    def close(self) -> None:
-        """Ends after the round that is under way, at most as long as MLflow lets it wait."""
+    def close(self, *, within_seconds: float = 10.0) -> None:
+        """Ends after the round that is under way; a longer one dies with the process, as a killed one would."""
         self._stopping.set()
-        self._thread.join(timeout=2 * self._seconds)
+        if self._thread.is_alive():
+            self._thread.join(timeout=within_seconds)
 
     def _run(self) -> None:
         while not self._stopping.is_set():

@@ -19,23 +19,22 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-import inference
 from connectors.api_client import Api, quoted
-from contracts.errors import Misconfigured, Rejected
+from contracts.errors import Rejected
 from contracts.logs import get_logger
 from contracts.settings import Settings
 from inference.batch.job import HOLD, Result, Say
-from inference.domain.gate_file import Watch, parse_gate
+from inference.domain.gate_file import Watch
 from inference.domain.promotion import CHALLENGER
 from inference.domain.watch_window import Figures, Judgement, Outcome, judge
 from inference.persistence import connect, ledger, watch_figures
 from inference.persistence.ledger import WATCH_WINDOW, Promotion
+from inference.registry.gate_files import gate_file
 
 ABOUT: Final = "Watches a new champion through its window and has it rolled back on a cause."
 
 SETTLING: Final = timedelta(seconds=10)  # until every replica serves it: frames captured before are not the champion's
 STILL_OPEN: Final = 75
-_GATES: Final = Path(inference.__file__).parent / "delivery" / "gates"
 _LONGEST_REASON: Final = 500
 
 _log = get_logger(__name__)
@@ -70,14 +69,7 @@ def thresholds(settings: Settings, file: Path | None) -> Watch:
     Raises:
         Misconfigured: there is no such gate file, or it does not fit.
     """
-    file = file or _GATES / f"{settings.mlflow.model_name}.toml"
-    try:
-        text = file.read_text("utf-8")
-    except OSError as error:
-        raise Misconfigured(
-            f"cannot read the gate file {file.name} ({error.strerror}): write it, or give --gate"
-        ) from error
-    return parse_gate(text, name=file.name).watch
+    return gate_file(settings, file).gate.watch
 
 
 def _promotion(settings: Settings, number: int) -> Promotion:

@@ -23,7 +23,7 @@ from inference.delivery.manifest import TrainingManifest, read_manifest
 from inference.delivery.measuring import opened, time_images
 from inference.delivery.tables import TABLE_NAME, read_table
 from inference.domain.gate import Latency
-from inference.domain.model_spec import FILE_NAME, MODEL_FILE_NAME, ModelSpec, parse
+from inference.domain.model_spec import FILE_NAME, GOLDEN_KEY, MODEL_FILE_NAME, ModelSpec, parse
 from inference.engines import openvino_int8_engine
 from inference.registry.model_version import ModelVersion, of_folder
 from inference.serving import golden
@@ -85,6 +85,10 @@ def _check_digest(folder: Path, model: ModelVersion) -> None:
     stated = json.loads((folder / FILE_NAME).read_bytes()).get("sha256")
     if stated is not None and stated != model.digest:
         raise _refused(f"{MODEL_FILE_NAME} is not the file that {FILE_NAME} was written for (sha256)")
+    if not model.is_whole():
+        raise _refused(
+            f"golden/ is not what {FILE_NAME} was written for ({GOLDEN_KEY}): leave that key out, or export again"
+        )
 
 
 def _check_licence(folder: Path, spec: ModelSpec) -> None:

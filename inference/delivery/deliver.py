@@ -32,9 +32,9 @@ from inference.delivery.tables import TABLE_NAME, metrics_of
 from inference.domain.gate import Latency
 from inference.registry.mlflow_client import connect, translated
 from inference.registry.registration import Dataset, Evidence, ensure_registered_model, record, version_with
+from inference.registry.tags import TRAINING_DIGEST
 
 SOURCE: Final = "delivery"
-TRAINING_TAG: Final = "training_digest"  # of the images that it was trained on
 
 Say = Callable[[str], None]
 LabelledJpegs = Iterable[tuple[bytes, Truth]]
@@ -89,7 +89,7 @@ def _registered(settings: Settings, artefact: Artefact, held_out: LabelledJpegs,
     model = artefact.model
     with translated(f"registering {model.name}"):
         ensure_registered_model(client, model.name)
-        version = version_with(client, model)
+        version = version_with(client, model, artefact.folder)
     if version is not None:
         say(f"these files are version {version} of {model.name} already")
         return version, False
@@ -124,7 +124,7 @@ def _evidence(files: Path, artefact: Artefact) -> Evidence:
         metrics=metrics_of(artefact.table.to_dict("records")) | latencies,
         files=files,
         dataset=Dataset(name="training", digest=manifest.digest, source=manifest.source),
-        tags={TRAINING_TAG: manifest.digest},
+        tags={TRAINING_DIGEST: manifest.digest},
     )
 
 

@@ -9,20 +9,17 @@ The row comes last and is what a promotion asks for. Interrupted before it, noth
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from contracts.errors import Misconfigured, Rejected
+from contracts.errors import Rejected
 from contracts.settings import Settings
-from inference.delivery.deliver import TRAINING_TAG
 from inference.delivery.gate_evidence import Evaluated, evidence_digest, read_evidence, write_evidence
 from inference.delivery.gate_record import (
     EVIDENCE,
-    GateFile,
     Subject,
     figures_of,
     log_evaluation,
@@ -36,19 +33,20 @@ from inference.delivery.gate_set import GateSet, refuse_mixture
 from inference.delivery.manifest import read_manifest
 from inference.delivery.tables import rows_of
 from inference.domain.gate import Outcome, verdict
-from inference.domain.gate_file import parse_gate
 from inference.persistence import connect as connect_to_postgres
 from inference.persistence import ledger
 from inference.persistence.gate_verdicts import Verdict
-from inference.registry.mlflow_client import NotFound, connect, translated, version_of_alias
+from inference.registry.gate_files import GateFile
+from inference.registry.mlflow_client import NotFound, connect, translated
 from inference.registry.model_version import ModelVersion
+from inference.registry.record import aliases_of
 from inference.registry.resolve import resolve_version
+from inference.registry.tags import TRAINING_DIGEST
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 CHALLENGER: Final = "challenger"
-GATES: Final = Path(__file__).parent / "gates"
 
 Say = Callable[[str], None]
 
@@ -60,22 +58,6 @@ class Run:
     run_id: str
     subject: Subject
     evidence_digest: str
-
-
-def gate_file(settings: Settings, file: Path | None = None) -> GateFile:
-    """The thresholds for the installation's model.
-
-    Raises:
-        Misconfigured: there is no such file, or it does not fit.
-    """
-    file = file or GATES / f"{settings.mlflow.model_name}.toml"
-    try:
-        text = file.read_text("utf-8")
-    except OSError as error:
-        raise Misconfigured(
-            f"cannot read the gate file {file.name} ({error.strerror}): write it, or give --gate"
-        ) from error
-    return GateFile(gate=parse_gate(text, name=file.name), digest=hashlib.sha256(text.encode()).hexdigest())
 
 
 def judge(settings: Settings, gate_set: GateSet, thresholds: GateFile, *, version: str | None, say: Say) -> Verdict:
@@ -112,7 +94,7 @@ def evaluate(
     """
     client = connect(settings)
     name = settings.mlflow.model_name
-    number = version or version_of_alias(client, name, CHALLENGER)
+    number = version or aliases_of(client, name).get(CHALLENGER)
     if number is None:
         raise Rejected(f"{name} has no challenger: deliver a model, or name a version", code="unknown_version")
     champion_number = _champion(settings, client)
@@ -193,7 +175,7 @@ def _champion(settings: Settings, client: MlflowClient) -> str | None:
         row = ledger.champion_of(connection, settings.mlflow.model_name)
     if row is not None:
         return row.version
-    return version_of_alias(client, settings.mlflow.model_name, settings.mlflow.alias)
+    return aliases_of(client, settings.mlflow.model_name).get(settings.mlflow.alias)
 
 
 def _tags(client: MlflowClient, name: str, number: str) -> Mapping[str, str]:
@@ -209,7 +191,7 @@ def _tags(client: MlflowClient, name: str, number: str) -> Mapping[str, str]:
 
 def _check_training(candidate: ModelVersion, tags: Mapping[str, str], gate_set: GateSet) -> None:
     manifest = read_manifest(candidate.folder or Path())
-    if tags.get(TRAINING_TAG, manifest.digest) != manifest.digest:
+    if tags.get(TRAINING_DIGEST, manifest.digest) != manifest.digest:
         raise Rejected(
             f"the training manifest of version {candidate.version} is not the delivered one: deliver the model again",
             code="manifest_broken",

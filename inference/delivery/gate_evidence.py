@@ -47,6 +47,7 @@ class Evaluated:
     int8_map50_95: float | None  # of the candidate's int8 graph, where it has one that is used
     dataset_digest: str  # of the gate set
     dataset: str  # in words
+    gate_set: str  # its kind; empty: measured before it was written down
 
 
 def write_evidence(
@@ -82,6 +83,7 @@ def write_evidence(
         "int8_map50_95": _int8(candidate, gate_set),
         "dataset_digest": gate_set.digest,
         "dataset": gate_set.source,
+        "gate_set": gate_set.kind,
         "champion": None,
     }
     if champion is not None:
@@ -114,6 +116,7 @@ def read_evidence(folder: Path) -> Evaluated:
             int8_map50_95=facts["int8_map50_95"],
             dataset_digest=facts["dataset_digest"],
             dataset=facts["dataset"],
+            gate_set=facts.get("gate_set", ""),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Rejected(

@@ -19,10 +19,10 @@ from inference.delivery.gate_evidence import Evaluated
 from inference.delivery.tables import metrics_of, rows_of
 from inference.domain import gate as decision
 from inference.domain.gate import Outcome
-from inference.domain.gate_file import Gate
 from inference.persistence import connect as connect_to_postgres
 from inference.persistence import gate_verdicts
 from inference.persistence.gate_verdicts import Verdict
+from inference.registry.gate_files import GateFile
 from inference.registry.mlflow_client import NotFound, connect, translated
 from inference.registry.registration import experiment
 
@@ -33,14 +33,6 @@ EVIDENCE: Final = "gate"  # the folder of the run's files
 _LONGEST_TAG: Final = 4000
 
 _log = get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GateFile:
-    """The thresholds as read, with what identifies them."""
-
-    gate: Gate
-    digest: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +74,7 @@ def figures_of(evaluated: Evaluated, answer: decision.Verdict) -> dict[str, Any]
     """All that a verdict rests on, as JSON has it: no NaN."""
     return {
         "dataset": evaluated.dataset,
+        gate_verdicts.GATE_SET: evaluated.gate_set,
         "latency": asdict(evaluated.latency),
         "int8_map50_95": evaluated.int8_map50_95,
         "candidate": _plain(evaluated.candidate),

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from contracts.errors import Rejected
 from inference.delivery.evaluate import held_out_boards
@@ -26,6 +26,8 @@ from inference.domain.letterbox import Image
 
 GATE_SEED: Final = 307  # of the simulator; not training's (101), held-out's (203) or the golden images' (104)
 SEED_BOARDS: Final = 120
+Kind = Literal["reviewed", "labelled", "simulated"]
+
 _NAMED: Final = 10  # shared frames in a message
 _MOST_PIXELS: Final = 50_000_000
 
@@ -47,6 +49,7 @@ class GateSet:
 
     images: tuple[GateImage, ...]
     source: str  # in words
+    kind: Kind  # what a promotion asks for
 
     @property
     def digest(self) -> str:
@@ -88,6 +91,7 @@ def simulated(boards: int = SEED_BOARDS, *, seed: int = GATE_SEED) -> GateSet:
             for index, (jpeg, truth) in enumerate(made)
         ),
         source=f"simulator, seed {seed}, {boards} boards",
+        kind="simulated",
     )
 
 
@@ -105,7 +109,8 @@ def labelled(folder: Path) -> GateSet:
         ]
     except (OSError, ValueError, IndexError) as error:
         raise Rejected(f"{folder.name} is no labelled folder: {error}", code="gate_set_broken") from error
-    return GateSet(images=tuple(images), source=f"labelled folder {folder.name}, {len(images)} images")
+    source = f"labelled folder {folder.name}, {len(images)} images"
+    return GateSet(images=tuple(images), source=source, kind="labelled")
 
 
 def refuse_mixture(gate_set: GateSet, manifest: TrainingManifest) -> None:

@@ -14,6 +14,7 @@ from contracts.errors import Rejected
 from contracts.settings import Settings
 from inference.delivery.evaluation import Truth
 from inference.delivery.gate_set import GateImage, GateSet
+from inference.domain.promotion import REVIEWED
 from inference.persistence.objects import FrameStore
 
 _SOURCES: Final = "SELECT session_id::text, source FROM sessions WHERE session_id::text = ANY(%s)"
@@ -109,7 +110,7 @@ def gate_set_of(
             "name a labelled folder with --labelled",
             code="gate_set_empty",
         )
-    return GateSet(images=images, source=f"reviews of {len(images)} frames of gate blocks")
+    return GateSet(images=images, source=f"reviews of {len(images)} frames of gate blocks", kind=REVIEWED)
 
 
 def simulator_seed(source: str) -> int | None:

@@ -10,25 +10,32 @@
       "output": {"name": "output0", "kind": "yolo-raw"},
       "postprocess": {"confidence": 0.25, "iou": 0.5, "max_detections": 300},
       "licence": "AGPL-3.0-only",
+      "golden_sha256": {"golden.json": "4fe5…", "00.jpg": "9c1b…"},
       "metadata": {"anything": "a data scientist wants to keep"}
     }
 
 Every pixel is multiplied by `scale` before the model sees it. `dynamic` says that the exported graph takes other
-sizes (multiples of 32) and any batch. What this module reads is strict; further keys are the data scientist's own.
+sizes (multiples of 32) and any batch. `golden_sha256` is written when a version is registered: which files under
+golden/ belong to it. What this module reads is strict; further keys are the data scientist's own.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
 from contracts.errors import Misconfigured
+from contracts.identifiers import SHA256
 from contracts.validity import UNSTORABLE
 
 FORMAT: Final = 1
 FILE_NAME: Final = "model.json"
+GOLDEN_KEY: Final = "golden_sha256"
 MODEL_FILE_NAME: Final = "model.onnx"  # the one name it may have: its digest is the version's identity
+
+_FILE_NAME: Final = re.compile(r"(?!\.{1,2}$)[^/\\\0]{1,255}")
 
 Layout = Literal["NCHW", "NHWC"]
 Colour = Literal["RGB", "BGR"]
@@ -62,6 +69,7 @@ class ModelSpec:
     iou: float  # boxes of one class that overlap more are one
     max_detections: int
     licence: str  # SPDX
+    golden: tuple[tuple[str, str], ...] = ()  # file under golden/ and its sha256; none: it was never written down
 
 
 def parse(text: str | bytes) -> ModelSpec:
@@ -101,7 +109,18 @@ def parse(text: str | bytes) -> ModelSpec:
         iou=after.number("iou", 0.0, 1.0),
         max_detections=after.whole("max_detections", 1, 10_000),
         licence=root.text("licence"),
+        golden=_golden(document),
     )
+
+
+def _golden(document: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    stated = document.get(GOLDEN_KEY, {})
+    if not isinstance(stated, dict) or not all(
+        _FILE_NAME.fullmatch(name) and isinstance(digest, str) and SHA256.fullmatch(digest)
+        for name, digest in stated.items()
+    ):
+        raise Misconfigured(f"{GOLDEN_KEY} in {FILE_NAME} must name files of golden/ with their sha256; leave it out")
+    return tuple(sorted(stated.items()))
 
 
 def _classes(root: _Reader) -> tuple[str, ...]:

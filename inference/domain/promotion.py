@@ -1,6 +1,6 @@
 """What may become champion, what a half-done promotion becomes, and where the aliases belong. Pure.
 
-Candidate, champion, verdict ──refusal──► None: it may be promoted | Refusal: why not, and what to do
+Candidate, champion, verdict, demands ──refusal──► None: it may be promoted | Refusal: why not, and what to do
 a row that is still intended ──settlement──► finish | revert
 aliases as they are, the champion ──alias_changes──► what to write, in this order
 """
@@ -17,6 +17,9 @@ from contracts.identifiers import SHA256
 CHAMPION: Final = "champion"
 CHALLENGER: Final = "challenger"
 PREVIOUS: Final = "previous_champion"
+
+REVIEWED: Final = "reviewed"  # a gate set that people labelled, from an empty page
+_SETS: Final = {"simulated": "boards of the simulator", "labelled": "a folder that somebody named"}
 
 
 class Settlement(Enum):
@@ -43,6 +46,16 @@ class Judged:
     digest: str  # sha256 of the model.onnx that was evaluated
     champion: str | None  # compared with
     reasons: tuple[str, ...]
+    gate_digest: str  # of the gate file that it was held against
+    gate_set: str  # what it was judged on: reviewed, labelled, simulated; empty: nobody wrote it down
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demands:
+    """What a pass must rest on to open a promotion."""
+
+    gate_digest: str  # of the gate file in force
+    is_any_set: bool  # False: on reviewed frames alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +76,7 @@ class AliasChange:
 
 
 def refusal(
-    candidate: Candidate, *, champion: str | None, judged: Judged | None, needs_verdict: bool = True
+    candidate: Candidate, *, champion: str | None, judged: Judged | None, demands: Demands | None
 ) -> Refusal | None:
     """Why the candidate may not become champion; None: it may.
 
@@ -71,7 +84,7 @@ def refusal(
         candidate: the version.
         champion: who is champion by the ledger.
         judged: the newest word of the gate on the candidate.
-        needs_verdict: False for a version that was champion before (rollback).
+        demands: what it must rest on; None asks no gate, for a version that was champion before (rollback).
     """
     version = candidate.version
     if not candidate.is_registered:
@@ -83,12 +96,12 @@ def refusal(
             code="digest_missing",
             message=f"version {version} has no digest, so nobody could tell what is served: deliver the model again",
         )
-    if needs_verdict and (reason := _unpassed(candidate, champion, judged)):
+    if demands is not None and (reason := _unpassed(candidate, champion, judged, demands)):
         return Refusal(code="gate_not_passed", message=f"{reason}: `sightline model gate {version}`")
     return None
 
 
-def _unpassed(candidate: Candidate, champion: str | None, judged: Judged | None) -> str | None:
+def _unpassed(candidate: Candidate, champion: str | None, judged: Judged | None, demands: Demands) -> str | None:
     """Why the gate's word does not do."""
     version = candidate.version
     if judged is None:
@@ -101,6 +114,15 @@ def _unpassed(candidate: Candidate, champion: str | None, judged: Judged | None)
         return (
             f"the gate compared version {version} with {_version(judged.champion)}, "
             f"and the champion is {_version(champion)} now"
+        )
+    if judged.gate_digest != demands.gate_digest:
+        return (
+            f"the gate held version {version} against another gate file than the one in force; judge it without --gate"
+        )
+    if judged.gate_set != REVIEWED and not demands.is_any_set:
+        return (
+            f"the gate judged version {version} on {_SETS.get(judged.gate_set, 'a set that nobody wrote down')}, and here "
+            "only the reviewed frames of gate blocks count; judge it without --boards and --labelled"
         )
     return None
 

@@ -16,6 +16,8 @@ from inference.persistence.database import Connection
 
 Outcome = Literal["pass", "hold", "refused"]
 
+GATE_SET: Final = "gate_set"  # in the figures: reviewed, labelled or simulated; older rows lack it
+
 _COLUMNS: Final = (
     "model, version, model_digest, champion_version, verdict, reasons, figures, dataset_digest, gate_digest, run_id, "
     "decided_at"

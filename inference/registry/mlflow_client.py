@@ -115,19 +115,5 @@ def translated(doing: str) -> Iterator[None]:
         raise Transient(f"{doing}: MLflow or its store is away ({type(error).__name__})", store=_STORE) from error
 
 
-def version_of_alias(client: MlflowClient, name: str, alias: str) -> str | None:
-    """The version that the alias points to; None where it points to none.
-
-    MLflow answers a question for a missing alias as if the question were wrong, so the model is asked for all of its.
-
-    Raises:
-        NotFound: there is no such registered model.
-        Transient: MLflow is away.
-    """
-    with translated(f"asking for the {alias} of {name}"):
-        version = client.get_registered_model(name).aliases.get(alias)
-    return None if version is None else str(version)
-
-
 def _short(error: Exception) -> str:
     return str(error).split("\n", 1)[0][:160]

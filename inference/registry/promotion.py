@@ -20,11 +20,13 @@ from typing import TYPE_CHECKING, Final
 from contracts.errors import Rejected, Transient
 from contracts.logs import get_logger
 from contracts.settings import Settings
-from inference.domain.promotion import CHALLENGER, AliasChange, Judged, refusal
+from inference.domain.promotion import CHALLENGER, AliasChange, Demands, Judged, refusal
 from inference.persistence import gate_verdicts, ledger
 from inference.persistence.database import Connection, connect, translated
+from inference.persistence.gate_verdicts import GATE_SET
 from inference.persistence.ledger import Approval, Promotion
 from inference.registry import mlflow_client, settling
+from inference.registry.gate_files import gate_file
 from inference.registry.record import aliases_of, candidate, note, point
 
 if TYPE_CHECKING:
@@ -58,6 +60,7 @@ def promote(
     Raises:
         Rejected: unknown_version, already_champion, digest_missing, gate_not_passed; promotion_under_way: another one
             has not ended yet.
+        Misconfigured: there is no gate file in force.
         Transient: Postgres or MLflow is away. Begun or not, it ends as old or new: the message says which is open.
     """
     approval = Approval(by=approved_by, name=approved_by_name, reason=reason)
@@ -135,7 +138,7 @@ def set_challenger(settings: Settings, version: str) -> None:
             candidate(client, name, version),
             champion=champion.version if champion else None,
             judged=None,
-            needs_verdict=False,
+            demands=None,
         )
         if why_not is not None:
             raise Rejected(why_not.message, code=why_not.code)
@@ -200,7 +203,7 @@ def _promote(
         candidate(client, name, version),
         champion=previous,
         judged=_judged(connection, name, version),
-        needs_verdict=needs_verdict,
+        demands=_demands(settings) if needs_verdict else None,
     )
     if why_not is not None:
         raise Rejected(why_not.message, code=why_not.code)
@@ -234,4 +237,10 @@ def _judged(connection: Connection, name: str, version: str) -> Judged | None:
         digest=verdict.model_digest,
         champion=verdict.champion_version,
         reasons=verdict.reasons,
+        gate_digest=verdict.gate_digest,
+        gate_set=str(verdict.figures.get(GATE_SET, "")),
     )
+
+
+def _demands(settings: Settings) -> Demands:
+    return Demands(gate_digest=gate_file(settings).digest, is_any_set=settings.promotion.gate_sets == "any")

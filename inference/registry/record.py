@@ -22,10 +22,6 @@ from inference.registry.mlflow_client import NotFound, translated
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-PROMOTED_TAG: Final = "promoted"  # the ledger row's id
-APPROVED_BY_TAG: Final = "approved_by"
-APPROVED_AT_TAG: Final = "approved_at"
-
 # MLflow answers a question for anything else as if we were misconfigured.
 VERSION: Final = re.compile(r"[1-9][0-9]{0,8}")
 
@@ -111,9 +107,9 @@ def point(client: MlflowClient, name: str, change: AliasChange) -> bool:
 def note(client: MlflowClient, promotion: Promotion) -> None:
     """Tags the version with who approved it and when. Where that fails it is only a pity: the ledger has it."""
     notes = {
-        PROMOTED_TAG: str(promotion.id),
-        APPROVED_BY_TAG: promotion.approved_by_name or promotion.approved_by,
-        APPROVED_AT_TAG: promotion.requested_at.isoformat(),
+        tags.PROMOTED: str(promotion.id),
+        tags.APPROVED_BY: promotion.approved_by_name or promotion.approved_by,
+        tags.APPROVED_AT: promotion.requested_at.isoformat(),
     }
     try:
         with translated(f"tagging version {promotion.version} of {promotion.model}"):

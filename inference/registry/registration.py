@@ -1,12 +1,14 @@
 """A folder becomes a version of the registered model: one function for the bootstrap and for `deliver`.
 
-    run in the experiment ──► files under model/, with MLmodel (the signature) ──► evidence ──► version with its tags
+    run in the experiment ──► files under model/: model.json with golden/'s digests, MLmodel (the signature)
+        ──► evidence ──► version with its tags
 
 The version comes last: interrupted before it, an unused run is left behind and the next attempt makes another.
 """
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +19,7 @@ from contracts.errors import Misconfigured
 from inference.domain.model_spec import FILE_NAME, MODEL_FILE_NAME, ModelSpec, parse
 from inference.registry import tags
 from inference.registry.mlflow_client import NotFound, translated
-from inference.registry.model_version import ModelVersion
+from inference.registry.model_version import ModelVersion, described
 from inference.registry.record import versions_of
 
 if TYPE_CHECKING:
@@ -70,7 +72,9 @@ def record(
     experiment_id = experiment(client)
     run = client.create_run(experiment_id, run_name=f"{source} {model.digest[:12]}")
     run_id = run.info.run_id
+    description = described(folder)
     client.log_artifacts(run_id, str(folder), _ARTIFACTS)
+    client.log_text(run_id, description.decode(), f"{_ARTIFACTS}/{FILE_NAME}")
     _log_signature(client, run_id, folder)
     if evidence is not None:
         _log_evidence(client, run_id, evidence)
@@ -80,7 +84,7 @@ def record(
         run_id=run_id,
         tags={
             tags.DIGEST: model.digest,
-            tags.SPEC_DIGEST: model.spec_digest,
+            tags.SPEC_DIGEST: hashlib.sha256(description).hexdigest(),
             tags.LICENCE: model.licence,
             tags.SOURCE: source,
             **(evidence.tags if evidence else {}),
@@ -110,10 +114,14 @@ def all_versions(client: MlflowClient, name: str) -> list[Any]:
     return sorted(versions_of(client, name), key=lambda one: int(one.version))
 
 
-def version_with(client: MlflowClient, model: ModelVersion) -> str | None:
-    """The version that already holds this very model, its files and its description."""
-    for one in all_versions(client, model.name):
-        if (one.tags.get(tags.DIGEST), one.tags.get(tags.SPEC_DIGEST)) == (model.digest, model.spec_digest):
+def version_with(client: MlflowClient, model: ModelVersion, folder: Path) -> str | None:
+    """The version that already holds this very model, its files and its description.
+
+    Versions from before golden/ had digests have the folder's model.json as it is.
+    """
+    descriptions = {hashlib.sha256(described(folder)).hexdigest(), model.spec_digest}
+    for one in reversed(all_versions(client, model.name)):
+        if one.tags.get(tags.DIGEST) == model.digest and one.tags.get(tags.SPEC_DIGEST) in descriptions:
             return str(one.version)
     return None
 

@@ -1,6 +1,6 @@
 """From an alias or a number to a model version whose files lie in the local cache.
 
-    alias ──MLflow──► number ──MLflow──► digest ──cache or download──► verified folder ──► ModelVersion
+    alias ──MLflow──► number ──MLflow──► digest ──cache or download (source.py)──► verified folder ──► ModelVersion
       └── MLflow away ──► the last one served from here, with a warning; none: Transient
 
 cache/
@@ -25,8 +25,10 @@ from contracts.logs import get_logger
 from contracts.settings import Settings
 from inference.domain.model_spec import FILE_NAME, MODEL_FILE_NAME
 from inference.registry import tags
-from inference.registry.mlflow_client import NotFound, connect, translated, version_of_alias
+from inference.registry.mlflow_client import NotFound, connect, translated
 from inference.registry.model_version import ModelVersion
+from inference.registry.record import aliases_of
+from inference.registry.source import source_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -42,6 +44,7 @@ def resolve(settings: Settings, alias: str) -> ModelVersion:
     Raises:
         Transient: MLflow is away, or the cache cannot be written, and nothing is cached; no version has the alias yet.
         Misconfigured: the version's files are not what its digests say, or it has none.
+        Rejected: they lie elsewhere than its run's, or are too many.
     """
     cache = _cache(settings)
     client = connect(settings)
@@ -65,6 +68,7 @@ def resolve_version(settings: Settings, number: str) -> ModelVersion:
     Raises:
         Transient: MLflow is away, or the cache cannot be written, and the version is not cached whole.
         Misconfigured: MLflow has no such version, or its files are not what its digests say.
+        Rejected: they lie elsewhere than its run's, or are too many.
     """
     cache = _cache(settings)
     try:
@@ -98,7 +102,7 @@ def _numbered(number: str) -> str:
 
 
 def _number_of(client: MlflowClient, name: str, alias: str) -> str:
-    number = version_of_alias(client, name, alias)
+    number = aliases_of(client, name).get(alias)
     if number is None:
         raise NotFound(f"no version of {name} has the alias {alias}")
     return number
@@ -120,15 +124,13 @@ def _from_mlflow(client: MlflowClient, settings: Settings, number: str, cache: P
         spec_digest=found.tags.get(tags.SPEC_DIGEST, ""),
     )
     if not version.is_whole():
-        _fetch(client, settings, version)
+        _fetch(settings, version, source_of(client, settings, found))
     return version
 
 
-def _fetch(client: MlflowClient, settings: Settings, version: ModelVersion) -> None:
+def _fetch(settings: Settings, version: ModelVersion, source: str) -> None:
     folder = version.folder
     assert folder is not None
-    with translated(f"downloading version {version.version} of {version.name}"):
-        source = client.get_model_version_download_uri(version.name, version.version)
     try:
         _download(source, settings.mlflow.tracking_uri, folder, version)
     except OSError as error:
@@ -152,7 +154,8 @@ def _download(source: str, tracking_uri: str, folder: Path, version: ModelVersio
             got = Path(download_artifacts(artifact_uri=source, dst_path=scratch, tracking_uri=tracking_uri))
         if not replace(version, folder=got).is_whole():
             raise Misconfigured(
-                f"{MODEL_FILE_NAME} or {FILE_NAME} of {folder.name} is not what its digest says; deliver the model again"
+                f"{MODEL_FILE_NAME}, {FILE_NAME} or a golden image of {folder.name} is not what its digest says; "
+                "deliver the model again"
             )
         if folder.exists() and not version.is_whole():
             shutil.rmtree(folder)  # damaged here; what was downloaded is right

@@ -6,6 +6,12 @@ from typing import Final
 
 DIGEST: Final = "digest"  # sha256 of model.onnx
 SPEC_DIGEST: Final = "spec_digest"  # sha256 of model.json; versions of others may lack it
+TRAINING_DIGEST: Final = "training_digest"  # of the images that it was trained on
 LICENCE: Final = "licence"  # SPDX
 SOURCE: Final = "source"  # who registered it
 BOOTSTRAP: Final = "bootstrap"  # a source: the first start of an installation
+
+# Written by a promotion, for readers of MLflow: the ledger is what counts.
+PROMOTED: Final = "promoted"  # the ledger row's id
+APPROVED_BY: Final = "approved_by"
+APPROVED_AT: Final = "approved_at"

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 from contracts.settings import Settings
 from inference.persistence import ledger
 from inference.persistence.lasting_connection import LastingConnection
-from inference.registry.mlflow_client import NotFound, connect, translated
+from inference.registry.mlflow_client import connect
+from inference.registry.record import aliases_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -84,12 +85,7 @@ class AliasWords:
         if self._client is None:
             self._client = connect(self._settings)
             logging.getLogger(_RETRIES_LOG).setLevel(logging.ERROR)
-        try:
-            with translated(f"asking for the aliases of {name}"):
-                found = self._client.get_registered_model(name).aliases
-        except NotFound:  # nothing was registered yet
-            return {}
-        return {alias: str(version) for alias, version in found.items()}
+        return aliases_of(self._client, name)
 
 
 class LedgerWords:

@@ -143,15 +143,17 @@ def gate(
 ) -> None:
     """Judges a version against the champion and the gate file, on images that no training saw.
 
-    The images are the reviewed frames of gate blocks, or those named. Exit code 0: it passes. 99: hold. 65: refused, the
+    The images are the reviewed frames of gate blocks, or those named. Without options its pass opens a promotion; whether one
+    on named images does is the service's setting. Exit code 0: it passes. 99: hold. 65: refused, the
     evidence cannot be trusted. 75: try again. 78: misconfigured.
     """
     from inference.delivery import gate as gates
+    from inference.registry.gate_files import gate_file
 
     if (run is None) is not (digest is None):
         raise typer.BadParameter("--run and --digest go together", param_hint="--run")
     settings, say = _settings(), _say(as_json=as_json)
-    held_against = gates.gate_file(settings, thresholds)
+    held_against = gate_file(settings, thresholds)
     if run is not None and digest is not None:
         _end(gates.decide_on_run(settings, run, digest, held_against), result=result, as_json=as_json)
     gate_set = _gate_set(settings, labelled, boards)

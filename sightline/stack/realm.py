@@ -4,8 +4,9 @@
           ─► Airflow's permissions ─► people
 
 Not by --import-realm: Keycloak skips a realm that exists, and a later change of the file, a port or a secret would not
-arrive. Nothing is deleted. Of people only the missing ones are made: their passwords and roles are theirs and the
-administrator's from then on; with the realm they are made under the ids of the file, by which jobs name approvers.
+arrive. Realm, clients and people stay; what grants more than the file says goes: its scopes, an account's roles.
+Of people only the missing ones are made, and finished where that was interrupted: their passwords and roles are theirs
+and the administrator's from then on; with the realm they are made under the ids of the file, by which jobs name approvers.
 Placeholders ${…} of the file are filled with URLs and secrets; none stands in it.
 """
 
@@ -25,6 +26,7 @@ from sightline.stack.realm_differences import authorization_differences, differe
 FILE: Final = Path(__file__).parent / "config" / "realm.json"
 
 _PERSON_DOMAIN: Final = "sightline.invalid"
+_OF_AUTHORIZATION: Final = "uma_protection"  # Keycloak's own role of an account with authorization services
 
 
 def load(values: Mapping[str, str]) -> dict[str, Any]:
@@ -127,6 +129,7 @@ class _Realm:
         self._base = f"/admin/realms/{name}"
         self._name = name
         self._default_role = f"default-roles-{name}"
+        self._scopes: set[str] = set()  # of the file; those of an installation's own are its own
         self._clients: dict[str, str] = {}  # client id ─► Keycloak's own id
         self.changes: list[str] = []
 
@@ -146,6 +149,7 @@ class _Realm:
             self.changes.append(f"realm: {', '.join(differing)}")
 
     def ensure_scope(self, wanted: Mapping[str, Any]) -> None:
+        self._scopes.add(wanted["name"])
         found = {scope["name"]: scope for scope in self._admin.get(f"{self._base}/client-scopes")}.get(wanted["name"])
         if found is None:
             self._admin.post(f"{self._base}/client-scopes", wanted)
@@ -179,13 +183,19 @@ class _Realm:
 
     def _give_scopes(self, client: Mapping[str, Any], wanted: list[str]) -> None:
         """A client that exists has its scopes changed one by one: in its own representation Keycloak ignores them."""
-        missing = [scope for scope in wanted if scope not in client["defaultClientScopes"]]
-        if not missing:
+        given = client["defaultClientScopes"]
+        missing = [scope for scope in wanted if scope not in given]
+        surplus = [scope for scope in given if scope in self._scopes and scope not in wanted]
+        if not missing and not surplus:
             return
         known = {scope["name"]: scope["id"] for scope in self._admin.get(f"{self._base}/client-scopes")}
+        path = f"{self._base}/clients/{client['id']}/default-client-scopes"
         for scope in missing:
-            self._admin.put(f"{self._base}/clients/{client['id']}/default-client-scopes/{known[scope]}", {})
-        self.changes.append(f"client {client['clientId']}: {', '.join(missing)} in its tokens")
+            self._admin.put(f"{path}/{known[scope]}", {})
+            self.changes.append(f"client {client['clientId']}: {scope} in its tokens")
+        for scope in surplus:
+            self._admin.delete(f"{path}/{known[scope]}")
+            self.changes.append(f"client {client['clientId']}: {scope} no longer in its tokens")
 
     def ensure_client_roles(self, client: str, wanted: Mapping[str, str]) -> None:
         path = f"{self._base}/clients/{self._client(client)}/roles"
@@ -221,6 +231,10 @@ class _Realm:
         user = self._admin.get(f"{self._base}/clients/{self._client(client)}/service-account-user")["id"]
         if given := self._give(user, wanted):
             self.changes.append(f"gave {client} {', '.join(given)}")
+        kept = {*wanted, self._default_role, f"{client}/{_OF_AUTHORIZATION}"}
+        for role in [role for role in self._roles_of(user) if role not in kept]:
+            self._admin.delete(self._mapping(user, role), [self._role(role)])
+            self.changes.append(f"took {role} from {client}")
 
     def ensure_authorization(self, client: str, wanted: Mapping[str, Any]) -> None:
         """Scopes, resources, policies and permissions of a client; a policy that is not wanted goes, for it may grant."""
@@ -237,26 +251,37 @@ class _Realm:
                     self.changes.append(f"permissions of {client}: no longer {name}")
 
     def ensure_person(self, name: str, roles: list[str], password: str) -> None:
-        if self._admin.get(f"{self._base}/users", username=name, exact="true"):
+        """Made disabled and without a password; both change in the last step, so that who was half made is known by it."""
+        users = f"{self._base}/users"
+        found = self._admin.get(users, username=name, exact="true")
+        if not found:
+            self._admin.post(users, {**_person(name, password), "enabled": False, "credentials": []})
+            found = self._admin.get(users, username=name, exact="true")
+        elif found[0]["enabled"] or self._admin.get(f"{users}/{found[0]['id']}/credentials"):
             return
-        self._admin.post(f"{self._base}/users", _person(name, password))
-        user = self._admin.get(f"{self._base}/users", username=name, exact="true")[0]["id"]
-        self._give(user, roles)
+        self._give(found[0]["id"], roles)
+        self._admin.put(f"{users}/{found[0]['id']}", {**found[0], **_person(name, password)})
         self.changes.append(f"made the person {name}")
 
     def _give(self, user: str, wanted: list[str]) -> list[str]:
         """Gives the missing roles; returns their names."""
-        path = f"{self._base}/users/{user}/role-mappings"
-        found = self._admin.get(path)
-        has = {role["name"] for role in found.get("realmMappings", [])}
-        for client, said in found.get("clientMappings", {}).items():
-            has |= {f"{client}/{role['name']}" for role in said["mappings"]}
+        has = self._roles_of(user)
         missing = [role for role in wanted if role not in has]
         for role in missing:
-            client, _, _ = role.rpartition("/")
-            target = f"clients/{self._client(client)}" if client else "realm"
-            self._admin.post(f"{path}/{target}", [self._role(role)])
+            self._admin.post(self._mapping(user, role), [self._role(role)])
         return missing
+
+    def _roles_of(self, user: str) -> list[str]:
+        found = self._admin.get(f"{self._base}/users/{user}/role-mappings")
+        return [role["name"] for role in found.get("realmMappings", [])] + [
+            f"{client}/{role['name']}"
+            for client, said in found.get("clientMappings", {}).items()
+            for role in said["mappings"]
+        ]
+
+    def _mapping(self, user: str, role: str) -> str:
+        client, _, _ = role.rpartition("/")
+        return f"{self._base}/users/{user}/role-mappings/{f'clients/{self._client(client)}' if client else 'realm'}"
 
     def _role(self, name: str) -> dict[str, Any]:
         """A role as Keycloak wants it named: `viewer`, or `sightline-mlflow/read` of a client."""

@@ -13,6 +13,7 @@ from inference.api.permissions import Role
 from inference.api.problems import Problem
 from inference.api.tokens import Verifier
 from sightline.stack import airflow_permissions, realm
+from sightline.stack.keycloak_admin import KeycloakAdmin
 from tests.support.keycloak import REALM, KeycloakServer
 
 PEOPLE_ROLES = {
@@ -130,6 +131,69 @@ def test_what_an_administrator_changed_of_people_stays_and_what_the_file_says_re
     assert "operator" in Verifier(keycloak.auth).verify(keycloak.token("reviewer")).roles
     with keycloak.admin() as admin:
         admin.delete(f"/admin/realms/{REALM}/users/{reviewer['id']}/role-mappings/realm", [operator])
+
+
+def test_what_grants_more_than_the_file_says_goes(keycloak: KeycloakServer):
+    with keycloak.admin() as admin:
+        base = f"/admin/realms/{REALM}"
+        pages = admin.get(f"{base}/clients", clientId="sightline-mlflow")[0]
+        scope = {scope["name"]: scope["id"] for scope in admin.get(f"{base}/client-scopes")}
+        admin.put(f"{base}/clients/{pages['id']}/default-client-scopes/{scope['sightline-api']}", {})
+        worker = admin.get(f"{base}/clients", clientId="sightline-worker")[0]
+        account = admin.get(f"{base}/clients/{worker['id']}/service-account-user")["id"]
+        admin.post(f"{base}/users/{account}/role-mappings/realm", [admin.get(f"{base}/roles/admin")])
+        aliases = admin.get(f"{base}/clients/{pages['id']}/roles/aliases")
+        admin.post(f"{base}/users/{account}/role-mappings/clients/{pages['id']}", [aliases])
+    assert keycloak.ensure_realm() == [
+        "client sightline-mlflow: sightline-api no longer in its tokens",
+        "took admin from sightline-worker",
+        "took sightline-mlflow/aliases from sightline-worker",
+    ]
+    assert keycloak.ensure_realm() == []
+    assert set(claims(keycloak.account_token("sightline-worker"))["resource_access"]["sightline-mlflow"]["roles"]) == {
+        "read"
+    }
+
+
+def test_what_mlflows_pages_keep_of_a_person_is_not_good_at_the_api(keycloak: KeycloakServer):
+    with keycloak.admin() as admin:
+        pages = admin.get(f"/admin/realms/{REALM}/clients", clientId="sightline-mlflow")[0]
+        for scopes in (pages["defaultClientScopes"], pages["optionalClientScopes"]):
+            assert "sightline-api" not in scopes
+    assert "sightline-mlflow" in pages["defaultClientScopes"]
+
+
+@pytest.mark.parametrize("step", ["post", "put"])
+def test_a_person_who_was_half_made_is_finished_by_the_next_start(
+    keycloak: KeycloakServer, monkeypatch: pytest.MonkeyPatch, step: str
+):
+    name = f"half-{step}"
+    wanted = keycloak.wanted()
+    wanted["people"][name] = {"roles": ["reviewer", "viewer"]}
+    passwords = {**keycloak.passwords, name: f"a-password-of-{name}"}
+    real = getattr(KeycloakAdmin, step)
+
+    def killed(admin: KeycloakAdmin, path: str, body: object) -> None:
+        if "/role-mappings/" in path or (step == "put" and "/users/" in path):
+            raise KeyboardInterrupt
+        real(admin, path, body)
+
+    with keycloak.admin() as admin:
+        with monkeypatch.context() as death:
+            death.setattr(KeycloakAdmin, step, killed)
+            with pytest.raises(KeyboardInterrupt):
+                realm.ensure(admin, wanted, passwords)
+        [half] = admin.get(f"/admin/realms/{REALM}/users", username=name, exact="true")
+        assert not half["enabled"]
+        assert realm.ensure(admin, wanted, passwords) == [f"made the person {name}"]
+        assert realm.ensure(admin, wanted, passwords) == []
+        monkeypatch.setitem(keycloak.passwords, name, passwords[name])
+        assert Verifier(keycloak.auth).verify(keycloak.token(name)).roles & OURS == {"viewer", "reviewer"}
+        # Whom an administrator locks out stays out.
+        [person] = admin.get(f"/admin/realms/{REALM}/users", username=name, exact="true")
+        admin.put(f"/admin/realms/{REALM}/users/{person['id']}", {**person, "enabled": False})
+        assert realm.ensure(admin, wanted, passwords) == []
+        assert not admin.get(f"/admin/realms/{REALM}/users/{person['id']}")["enabled"]
 
 
 def test_the_realm_lets_nobody_register_and_slows_down_who_guesses(keycloak: KeycloakServer):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from contracts.errors import Misconfigured, Transient
+from contracts.errors import Misconfigured, Rejected, Transient
 from contracts.settings import MlflowSettings, ServingSettings, Settings, StreamSettings
 from inference.persistence import connect as connect_database
 from inference.persistence import ledger
@@ -19,6 +19,7 @@ from inference.persistence.ledger import Approval, Promotion
 from inference.registry import tags
 from inference.registry.bootstrap import ensure_champion
 from inference.registry.mlflow_client import connect
+from inference.registry.model_version import of_folder
 from inference.registry.resolve import resolve
 from tests.support.models import aliases, champion
 from tests.support.postgres import PostgresServer, postgres_server
@@ -235,6 +236,28 @@ def test_a_damaged_specification_is_not_served(settings: Settings, tmp_path: Pat
         assert (folder / "model.json").read_bytes() == whole
 
 
+def test_a_damaged_golden_image_is_not_served_and_is_fetched_again(settings: Settings, tmp_path: Path) -> None:
+    ensure_champion(settings, a_model_folder(tmp_path / "model"))
+    folder = resolve(settings, "champion").folder
+    assert folder is not None
+    for damage in (lambda file: file.write_text("[]"), lambda file: file.unlink()):
+        damage(folder / "golden/golden.json")
+        with pytest.raises(Transient):
+            resolve(without_mlflow(settings), "champion")
+        assert resolve(settings, "champion").folder == folder
+        assert (folder / "golden/golden.json").read_text() == "{}"
+
+
+def test_golden_images_that_were_changed_in_the_store_are_refused(settings: Settings, tmp_path: Path) -> None:
+    ensure_champion(settings, a_model_folder(tmp_path / "model"))
+    client = connect(settings)
+    version = client.get_model_version(settings.mlflow.model_name, "1")
+    client.log_text(version.run_id, "[]", "model/golden/golden.json")
+    with pytest.raises(Misconfigured, match=r"golden image .*deliver the model again"):
+        resolve(settings, "champion")
+    assert not list(settings.stream.cache_folder.rglob("model.onnx"))
+
+
 def test_a_version_whose_specification_was_never_written_down_is_served(settings: Settings, tmp_path: Path) -> None:
     ensure_champion(settings, a_model_folder(tmp_path / "model"))
     connect(settings).delete_model_version_tag(settings.mlflow.model_name, "1", tags.SPEC_DIGEST)
@@ -296,6 +319,57 @@ def test_a_specification_that_is_not_what_its_digest_says_is_refused(settings: S
     connect(settings).set_model_version_tag(settings.mlflow.model_name, "1", tags.SPEC_DIGEST, "f" * 64)
     with pytest.raises(Misconfigured, match=r"model\.json.*deliver the model again"):
         resolve(settings, "champion")
+
+
+def version_at(settings: Settings, source: str, folder: Path, **made: str) -> None:
+    """The champion, its digests right, its files wherever it says."""
+    client, name = connect(settings), settings.mlflow.model_name
+    client.create_registered_model(name)
+    model = of_folder(folder, name=name)
+    digests = {tags.DIGEST: model.digest, tags.SPEC_DIGEST: model.spec_digest}
+    client.create_model_version(name, source=source, tags=digests, **made)
+    client.set_registered_model_alias(name, "champion", "1")
+
+
+def test_files_that_lie_elsewhere_than_the_runs_are_not_fetched(settings: Settings, tmp_path: Path) -> None:
+    folder = a_model_folder(tmp_path / "model")
+    run = connect(settings).create_run("0").info
+    version_at(settings, str(folder), folder, run_id=run.run_id)
+    with pytest.raises(Rejected, match=r"outside the artifacts of its run.*deliver the model again") as refusal:
+        resolve(settings, "champion")
+    assert refusal.value.code == "source_elsewhere"
+    assert not list(settings.stream.cache_folder.rglob("model.onnx"))
+
+
+def test_files_of_no_run_are_not_fetched(settings: Settings, tmp_path: Path) -> None:
+    folder = a_model_folder(tmp_path / "model")
+    version_at(settings, str(folder), folder)
+    with pytest.raises(Rejected, match="outside the artifacts of its run"):
+        resolve(settings, "champion")
+
+
+def test_a_logged_model_of_mlflow_3_is_fetched(settings: Settings, tmp_path: Path) -> None:
+    folder, client = a_model_folder(tmp_path / "model"), connect(settings)
+    logged = client.create_logged_model("0", name="boards")
+    client.log_model_artifacts(logged.model_id, str(folder))
+    version_at(settings, f"models:/{logged.model_id}", folder, model_id=logged.model_id)
+    assert resolve(settings, "champion").is_whole()
+
+
+@pytest.mark.parametrize("limit", ["bytes", "files"])
+def test_a_version_that_is_no_model_by_its_size_is_not_fetched(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    ensure_champion(settings, a_model_folder(tmp_path / "model", b"x" * 1_500_000))
+    small = settings.mlflow.model_copy(update={"largest_version_mib": 1 if limit == "bytes" else 2})
+    with monkeypatch.context() as few:
+        # There are model.onnx, model.json, MLmodel, golden/ and golden.json.
+        few.setattr("inference.registry.source.MOST_FILES", 4 if limit == "files" else 5)
+        with pytest.raises(Rejected, match="SIGHTLINE_MLFLOW__LARGEST_VERSION_MIB") as refusal:
+            resolve(settings.model_copy(update={"mlflow": small}), "champion")
+    assert refusal.value.code == "version_too_large"
+    assert not list(settings.stream.cache_folder.rglob("model.onnx"))
+    assert resolve(settings, "champion").is_whole()
 
 
 def test_a_folder_without_a_model_is_misconfigured(settings: Settings, tmp_path: Path) -> None:

@@ -177,3 +177,9 @@ def test_a_permission_is_compared_without_the_order_of_its_lists():
     turned["policies"][-1]["logic"] = "NEGATIVE"
     turned["decisionStrategy"] = "UNANIMOUS"
     assert authorization_differences(PERMISSIONS, turned) == ["decisionStrategy", PERMISSIONS["policies"][-1]["name"]]
+
+
+def test_tokens_that_mlflows_process_keeps_are_not_for_the_api():
+    [pages] = [client for client in REALM["clients"] if client["clientId"] == "sightline-mlflow"]
+    assert "sightline-mlflow" in pages["defaultClientScopes"]
+    assert "sightline-api" not in pages["defaultClientScopes"]

@@ -38,6 +38,7 @@ from inference.api.permissions import PERMISSIONS, Role
 from inference.persistence import gate_verdicts
 from inference.persistence.database import open_connection
 from inference.persistence.gate_verdicts import Verdict
+from inference.registry.gate_files import gate_file
 from sightline.stack.home import Home
 from sightline.stack.logins import read as read_logins
 from tests.support.command_line import run_as, succeed
@@ -174,7 +175,7 @@ def a_version_that_the_gate_passed(settings: Settings, folder: Path) -> str:
                 reasons=("written by hand",),
                 figures={},
                 dataset_digest="0" * 64,
-                gate_digest="0" * 64,
+                gate_digest=gate_file(settings).digest,
             )
             gate_verdicts.save(connection, verdict)
     return version

@@ -1,6 +1,7 @@
 """Versions in MLflow and verdicts of the gate, for tests of promotions: a_version, a_pass.
 
 installed(settings, "1", "2")   two versions, the first is champion by ledger and alias
+under_a_gate(settings)          the committed gate file is in force, whatever the model is called
 """
 
 from __future__ import annotations
@@ -8,12 +9,18 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from contracts.settings import Settings
+from contracts.settings import PromotionSettings, Settings
 from inference.persistence import connect, gate_verdicts, ledger
 from inference.persistence.gate_verdicts import Verdict
 from inference.persistence.ledger import Approval
 from inference.registry import mlflow_client, promotion
 from inference.registry import tags as names
+from inference.registry.gate_files import GATES, gate_file
+
+
+def under_a_gate(settings: Settings, **changes: Any) -> Settings:
+    rules = PromotionSettings(**{"gate_file": GATES / "pcb-defects.toml"} | changes)
+    return settings.model_copy(update={"promotion": rules})
 
 
 def digest_of(version: str) -> str:
@@ -41,9 +48,9 @@ def a_verdict(settings: Settings, version: str, **changes: Any) -> Verdict:
         "champion_version": "1",
         "verdict": "pass",
         "reasons": (),
-        "figures": {"ap50": 0.91},
+        "figures": {"ap50": 0.91, "gate_set": "reviewed"},
         "dataset_digest": "d" * 64,
-        "gate_digest": "e" * 64,
+        "gate_digest": gate_file(settings).digest,
     }
     return Verdict(**values | changes)
 

@@ -4,9 +4,9 @@ import pytest
 
 from connectors.cameras.boards import CLASSES
 from contracts.errors import Misconfigured
-from inference.delivery.gate import GATES
 from inference.domain.gate_file import parse_gate
 from inference.engines import KINDS
+from inference.registry.gate_files import GATES
 from tests.support.evaluations import A_GATE
 
 

@@ -25,7 +25,7 @@ def an_image(name: str = "a", content: bytes = b"", truth: Truth = A_TRUTH) -> G
 
 
 def a_set(*images: GateImage) -> GateSet:
-    return GateSet(images=images or (an_image(),), source="a test")
+    return GateSet(images=images or (an_image(),), source="a test", kind="labelled")
 
 
 def a_manifest(*images: str, seeds: tuple[int, ...] = ()) -> TrainingManifest:
@@ -128,6 +128,7 @@ def test_reviewed_frames_are_a_gate_set_read_from_the_store_when_needed() -> Non
         return content
 
     made = gate_set_of([frame, empty], read, sources={"s-1": "simulator:?seed=101&size=640", "s-2": "boards"})
+    assert made.kind == "reviewed"
     assert (made.labels(), asked) == ({"open": 1}, [])
     assert made.images[1].truth.boxes.shape == (0, 4)
     assert decoded(made.images[0]).shape == (48, 64, 3)

@@ -6,7 +6,15 @@ import re
 
 import pytest
 
-from sightline.stack.mlflow_rights import Right, names_a_tag, right_of, right_of_tag
+from sightline.stack.mlflow_rights import (
+    Right,
+    makes_a_version,
+    makes_an_experiment,
+    names_a_tag,
+    right_of,
+    right_of_new_version,
+    right_of_tag,
+)
 
 ALIAS = "mlflow/registered-models/alias"
 
@@ -55,8 +63,14 @@ def test_what_would_take_a_champion_away_is_for_the_same_two(method: str, path: 
         ("POST", "/api/2.0/mlflow/model-versions/create", Right.WRITE),
         ("POST", "/api/2.0/mlflow/registered-models/create", Right.WRITE),
         ("PUT", "/api/2.0/mlflow-artifacts/artifacts/1/abc/artifacts/model.onnx", Right.WRITE),
-        ("POST", "/ajax-api/2.0/mlflow/upload-artifact", Right.WRITE),
-        ("POST", "/v1/traces", Right.WRITE),
+        ("POST", "/ajax-api/2.0/mlflow/upload-artifact", Right.NOBODY),
+        ("POST", "/api/2.0/mlflow/artifacts/presigned-upload-url", Right.NOBODY),
+        ("POST", "/v1/traces", Right.NOBODY),
+        ("PATCH", "/api/3.0/mlflow/traces/mlflow-artifacts/tags", Right.NOBODY),
+        ("GET", "/ajax-api/3.0/mlflow/traces/tr-1", Right.READ),
+        ("POST", "/ajax-api/3.0/mlflow/assistant/mlflow-artifacts/message", Right.NOBODY),
+        ("DELETE", "/api/2.0/mlflow/logged-models/m-1", Right.ALIASES),
+        ("DELETE", "/api/2.0/mlflow/logged-models/m-1/tags/x", Right.WRITE),
         ("POST", "/api/9.9/mlflow/something-new", Right.WRITE),
         ("POST", "/search", Right.READ),
         ("POST", "/ajax-api/3.0/mlflow/assistant/message", Right.NOBODY),
@@ -73,13 +87,14 @@ def test_the_right_of_a_route(method: str, path: str, right: Right):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # MLflow's own, of SQLAlchemy
-def test_nothing_that_changes_something_is_open_to_readers():
+@pytest.mark.parametrize("parameter", ["x", "search", "mlflow-artifacts"])
+def test_nothing_that_changes_something_is_open_to_readers(parameter: str):
     """Every rule of the installed MLflow: what is no GET and no search needs more than reading."""
     from mlflow.server import app
 
     writes = 0
     for rule in app.url_map.iter_rules():
-        path = re.sub(r"<(path:)?[^>]+>", "x", rule.rule)
+        path = re.sub(r"<(path:)?[^>]+>", parameter, rule.rule)
         for method in (rule.methods or set()) - {"GET", "HEAD", "OPTIONS"}:
             if right_of(method, path) is not Right.READ:
                 writes += 1
@@ -102,7 +117,10 @@ def test_graphql_changes_nothing_in_the_installed_mlflow():
     assert fields == {"testMutation", "mlflowSearchRuns", "mlflowSearchDatasets"}  # an echo, and searches
 
 
-@pytest.mark.parametrize("key", ["digest", "spec_digest", "licence", "source", "gate.status", "gate", "approved_by"])
+@pytest.mark.parametrize(
+    "key",
+    ["digest", "spec_digest", "training_digest", "licence", "source", "gate.status", "gate", "promoted", "approved_by"],
+)
 def test_tags_that_say_what_a_version_is_are_not_the_scientists(key: str):
     assert right_of_tag(key) is Right.ALIASES
 
@@ -115,3 +133,29 @@ def test_other_tags_are_and_what_names_none_is_refused():
     assert names_a_tag("POST", "/ajax-api/2.0//mlflow/model-versions/set-tag")
     assert names_a_tag("DELETE", "/api/2.0/mlflow/model-versions/delete-tag")
     assert not names_a_tag("POST", "/api/2.0/mlflow/runs/set-tag")
+
+
+def test_a_version_is_made_with_what_it_is_and_not_with_what_comes_after():
+    assert right_of_new_version(None) is Right.WRITE
+    assert (
+        right_of_new_version([{"key": "digest", "value": "a"}, {"key": "source", "value": "delivery"}]) is Right.WRITE
+    )
+    for key in ("promoted", "approved_by", "approved_at", "gate.status", "gate"):
+        assert right_of_new_version([{"key": "note"}, {"key": key, "value": "1"}]) is Right.ALIASES
+    assert right_of_new_version({"promoted": "1"}) is Right.NOBODY
+    assert right_of_new_version(["promoted"]) is Right.NOBODY
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_bodies_that_name_a_place_are_read_on_every_route_of_the_installed_mlflow():
+    from mlflow.server import app
+
+    named = {
+        (rule.rule, is_version)
+        for rule in app.url_map.iter_rules()
+        for method in rule.methods or ()
+        for is_version, asks in ((True, makes_a_version), (False, makes_an_experiment))
+        if asks(method, rule.rule)
+    }
+    ends = ("mlflow/model-versions/create", True), ("mlflow/experiments/create", False)
+    assert named == {(f"/{api}/2.0/{end}", which) for api in ("api", "ajax-api") for end, which in ends}

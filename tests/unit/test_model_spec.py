@@ -48,6 +48,12 @@ def test_every_field_is_read_and_further_keys_are_the_data_scientists_own() -> N
     assert (spec.confidence, spec.iou, spec.max_detections) == (0.25, 0.5, 300)
 
 
+def test_the_digests_of_golden_files_are_read_where_they_are_written_down() -> None:
+    assert parse(json.dumps(a_document())).golden == ()
+    stated = {"golden.json": "b" * 64, "00 a.jpg": "a" * 64}
+    assert dict(parse(json.dumps(a_document(golden_sha256=stated))).golden) == stated
+
+
 def test_the_demo_models_file_is_read() -> None:
     assert parse(DEMO.read_bytes()).classes
 
@@ -75,6 +81,10 @@ def test_the_demo_models_file_is_read() -> None:
         ({"postprocess__iou": 1.5}, "postprocess.iou"),
         ({"postprocess__max_detections": 0}, "postprocess.max_detections"),
         ({"licence": ""}, "licence"),
+        ({"golden_sha256": []}, "golden_sha256"),
+        ({"golden_sha256": {"00.jpg": "short"}}, "golden_sha256"),
+        ({"golden_sha256": {"../model.onnx": "a" * 64}}, "golden_sha256"),
+        ({"golden_sha256": {"..": "a" * 64}}, "golden_sha256"),
     ],
 )
 def test_what_does_not_fit_is_named(changes: dict[str, Any], named: str) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from inference.domain.promotion import (
     AliasChange,
     Candidate,
+    Demands,
     Judged,
     Settlement,
     alias_changes,
@@ -16,6 +18,9 @@ from inference.domain.promotion import (
 )
 
 DIGEST = "a" * 64
+GATE = "e" * 64
+STRICT = Demands(gate_digest=GATE, is_any_set=False)
+ANY_SET = Demands(gate_digest=GATE, is_any_set=True)
 
 
 def a_candidate(**changes: Any) -> Candidate:
@@ -23,13 +28,23 @@ def a_candidate(**changes: Any) -> Candidate:
 
 
 def judged(**changes: Any) -> Judged:
-    return Judged(**{"is_pass": True, "digest": DIGEST, "champion": "1", "reasons": ()} | changes)
+    return Judged(
+        **{
+            "is_pass": True,
+            "digest": DIGEST,
+            "champion": "1",
+            "reasons": (),
+            "gate_digest": GATE,
+            "gate_set": "reviewed",
+        }
+        | changes
+    )
 
 
 def test_a_version_that_passed_against_the_present_champion_may_be_promoted() -> None:
-    assert refusal(a_candidate(), champion="1", judged=judged()) is None
-    assert refusal(a_candidate(), champion=None, judged=judged(champion=None)) is None
-    assert refusal(a_candidate(), champion="1", judged=None, needs_verdict=False) is None
+    assert refusal(a_candidate(), champion="1", judged=judged(), demands=STRICT) is None
+    assert refusal(a_candidate(), champion=None, judged=judged(champion=None), demands=STRICT) is None
+    assert refusal(a_candidate(), champion="1", judged=None, demands=None) is None
 
 
 @pytest.mark.parametrize(
@@ -44,21 +59,47 @@ def test_a_version_that_passed_against_the_present_champion_may_be_promoted() ->
         (a_candidate(), judged(digest="b" * 64), "gate_not_passed"),
         (a_candidate(), judged(champion="0"), "gate_not_passed"),
         (a_candidate(), judged(champion=None), "gate_not_passed"),
+        (a_candidate(), judged(gate_digest="f" * 64), "gate_not_passed"),
+        (a_candidate(), judged(gate_set="simulated"), "gate_not_passed"),
+        (a_candidate(), judged(gate_set="labelled"), "gate_not_passed"),
+        (a_candidate(), judged(gate_set=""), "gate_not_passed"),
     ],
 )
 def test_everything_else_is_refused_by_its_code(candidate: Candidate, verdict: Judged | None, code: str) -> None:
-    refused = refusal(candidate, champion="1", judged=verdict)
+    refused = refusal(candidate, champion="1", judged=verdict, demands=STRICT)
     assert refused is not None
     assert refused.code == code
-    without_the_gate = refusal(candidate, champion="1", judged=verdict, needs_verdict=False)
+    without_the_gate = refusal(candidate, champion="1", judged=verdict, demands=None)
     assert (without_the_gate is None) == (code == "gate_not_passed")
 
 
 def test_a_held_version_is_refused_with_the_gates_own_figures() -> None:
     held = judged(is_pass=False, reasons=("ap50 0.71 < 0.80", "recall of open 0.4 < 0.6"))
-    refused = refusal(a_candidate(), champion="1", judged=held)
+    refused = refusal(a_candidate(), champion="1", judged=held, demands=STRICT)
     assert refused is not None
     assert "ap50 0.71 < 0.80; recall of open 0.4 < 0.6" in refused.message
+
+
+@pytest.mark.parametrize(
+    ("verdict", "words"),
+    [
+        (judged(gate_digest="f" * 64), r"another gate file.*without --gate: `sightline model gate 2`"),
+        (judged(gate_set="simulated"), r"boards of the simulator.*without --boards.*: `sightline model gate 2`"),
+        (judged(gate_set="labelled"), r"a folder that somebody named.*only the reviewed frames"),
+        (judged(gate_set=""), r"a set that nobody wrote down"),
+    ],
+)
+def test_a_pass_that_rests_on_something_else_says_what_to_run(verdict: Judged, words: str) -> None:
+    refused = refusal(a_candidate(), champion="1", judged=verdict, demands=STRICT)
+    assert refused is not None
+    assert re.search(words, refused.message)
+
+
+@pytest.mark.parametrize("kind", ["simulated", "labelled", ""])
+def test_where_any_set_counts_the_gate_file_still_does(kind: str) -> None:
+    assert refusal(a_candidate(), champion="1", judged=judged(gate_set=kind), demands=ANY_SET) is None
+    lax = judged(gate_set=kind, gate_digest="f" * 64)
+    assert refusal(a_candidate(), champion="1", judged=lax, demands=ANY_SET) is not None
 
 
 def test_a_half_done_promotion_is_finished_only_when_its_alias_has_moved() -> None:

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import structlog
 
 from contracts.errors import Misconfigured, Transient
 from contracts.settings import Settings
+from inference.api.parts import Parts
 from inference.api.reconciler import Reconciler
 
 PUT_BACK = ["alias champion put back to version 1"]
@@ -86,3 +89,32 @@ def test_it_looks_at_once_and_again_and_again_until_it_is_closed() -> None:
     waiting.start()
     assert looks.acquire(timeout=10)
     waiting.close()  # does not sit out its pause
+
+
+def test_a_service_that_ends_ends_its_reconciler() -> None:
+    class Quiet:
+        def start(self) -> None: ...
+
+        def close(self, **_: float) -> None: ...
+
+    class QuietIngest(Quiet):
+        async def close(self, **_: float) -> None: ...
+
+    looks = threading.Semaphore(0)
+
+    def reconcile(_settings: Settings) -> list[str]:
+        looks.release()
+        return []
+
+    nothing: Any = None
+    given: dict[str, Any] = dict.fromkeys(Parts.__dataclass_fields__, nothing)
+    given |= {"detector": Quiet(), "ingest": QuietIngest(), "database": Quiet()}
+    parts = Parts(**given | {"reconciler": Reconciler(Settings(), seconds=60, reconcile=reconcile)})
+
+    async def live_and_end() -> None:
+        await parts.start()
+        assert await asyncio.to_thread(looks.acquire, timeout=10)
+        await parts.close()
+
+    asyncio.run(live_and_end())
+    assert not any(thread.name == "reconciler" for thread in threading.enumerate())

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from contracts.errors import Misconfigured
-from contracts.settings import Settings, StackSettings
+from contracts.settings import PromotionSettings, Settings, StackSettings
 from sightline.stack import logins
 from sightline.stack.down import down
 from sightline.stack.home import Home, read_env, write_settings
@@ -59,6 +59,7 @@ def test_settings_of_profile_full_name_keycloak_and_the_api_and_those_of_core_do
     assert full["SIGHTLINE_AUTH__JWKS_URL"] == full["SIGHTLINE_AUTH__ISSUER"] + "/protocol/openid-connect/certs"
     assert full["SIGHTLINE_API__URL"] == "http://127.0.0.1:21060"
     assert full["SIGHTLINE_SERVING__FOLLOWS_LEDGER"] == "true"
+    assert full["SIGHTLINE_PROMOTION__GATE_SETS"] == "any"  # a fresh stack has no reviews
     loaded = Settings.load(home=home.folder)
     assert (loaded.stack.profile, loaded.login.token_file) == ("full", home.tokens_file)
     write_settings(home, Settings(stack=StackSettings(port_base=21000)), {})
@@ -66,6 +67,15 @@ def test_settings_of_profile_full_name_keycloak_and_the_api_and_those_of_core_do
     assert core["SIGHTLINE_STACK__PROFILE"] == "core"
     assert set(full) - set(core) >= {"SIGHTLINE_AUTH__ISSUER", "SIGHTLINE_SERVING__FOLLOWS_LEDGER"}
     assert {name for name in core if full[name] != core[name]} == {"SIGHTLINE_STACK__PROFILE"}
+
+
+def test_who_asks_the_local_stack_for_the_reviewed_gate_set_keeps_it(tmp_path: Path):
+    home = a_home(tmp_path)
+    strict = Settings(stack=StackSettings(profile="full"), promotion=PromotionSettings(gate_sets="reviewed"))
+    write_settings(home, strict, {})
+    assert read_env(home.settings_file)["SIGHTLINE_PROMOTION__GATE_SETS"] == "reviewed"
+    write_settings(home, Settings.load(home=home.folder), {})
+    assert Settings.load(home=home.folder).promotion.gate_sets == "reviewed"
 
 
 def settled(

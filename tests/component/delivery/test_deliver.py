@@ -17,10 +17,13 @@ from contracts.errors import Misconfigured, Rejected, Transient
 from contracts.settings import Settings
 from inference.delivery import deliver as delivery
 from inference.delivery.deliver import Delivered, deliver
+from inference.domain.model_spec import parse
 from inference.registry.mlflow_client import connect
+from inference.registry.model_version import digest_of
 from inference.registry.registration import all_versions
 from inference.registry.resolve import resolve
 from tests.support.handovers import DEMO, WEAKER, a_handover, an_api, edit_json, few_boards
+from tests.support.model_store import register
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own imports warn
 
@@ -43,7 +46,9 @@ def test_a_delivered_model_is_the_challenger_and_can_be_resolved(settings: Setti
     assert (version.version, version.digest, version.licence) == ("1", answer.digest, "AGPL-3.0")
     assert version.folder is not None
     assert (version.folder / "model.onnx").read_bytes() == (DEMO / "model.onnx").read_bytes()
-    assert (version.folder / "golden/00.jpg").is_file()
+    golden = dict(parse((version.folder / "model.json").read_bytes()).golden)
+    assert set(golden) == {path.name for path in (DEMO / "golden").iterdir()}
+    assert golden["00.jpg"] == digest_of(DEMO / "golden/00.jpg") == digest_of(version.folder / "golden/00.jpg")
     assert all(latency.median_ms > 0 for latency in answer.latencies)
 
 
@@ -75,6 +80,12 @@ def test_the_same_files_delivered_again_find_their_version(settings: Settings) -
     again = delivered(settings, WEAKER)
     assert (again.version, again.is_new, again.role) == ("1", False, "challenger")
     assert versions(settings) == ["1"]
+
+
+def test_files_that_were_registered_before_golden_images_had_digests_find_their_version(settings: Settings) -> None:
+    assert register(settings, WEAKER) == "1"  # model.json as it is in the folder
+    again = delivered(settings, WEAKER)
+    assert (again.version, again.is_new) == ("1", False)
 
 
 def test_a_delivery_interrupted_before_the_version_is_finished_by_the_next(
@@ -150,6 +161,10 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
     "onnx of another": (of_another_model, "does not see in the golden images"),
     "changed onnx": (lambda folder: edit_json(folder / "model.json", sha256="0" * 64), "is not the file"),
     "golden differs": (other_golden, "does not see in the golden images"),
+    "golden of another": (
+        lambda folder: edit_json(folder / "model.json", golden_sha256={"00.jpg": "0" * 64}),
+        "golden/ is not what model.json was written for",
+    ),
     "golden missing": (lambda folder: (folder / "golden/golden.json").unlink(), "lacks golden/golden.json"),
     "wrong classes": (more_classes, "classes need"),
     "wrong input": (other_input, "the graph takes"),

@@ -7,7 +7,7 @@ import pytest
 
 from contracts.settings import Settings
 from tests.support.mlflow_server import MlflowServer, mlflow_server
-from tests.support.models import installed
+from tests.support.models import installed, under_a_gate
 from tests.support.postgres import PostgresServer
 from tests.support.stores import postgres
 
@@ -24,7 +24,7 @@ def mlflow() -> Iterator[MlflowServer]:
 def empty(postgres: PostgresServer, mlflow: MlflowServer, request: pytest.FixtureRequest) -> Settings:
     """A database of the test's own, and a model name under which nothing is registered."""
     model = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")
-    return mlflow.settings_for(model, postgres.new_database(migrated=True))
+    return under_a_gate(mlflow.settings_for(model, postgres.new_database(migrated=True)))
 
 
 @pytest.fixture
