@@ -97,8 +97,8 @@ def score_frames() -> None:
         done = scoring.summary(context["ti"].xcom_pull(task_ids="score"))
         wanted = asked(context)
         chosen = wanted.selection(settings().mlflow.model_name, run_id=context["run_id"], version=done["version"])
-        [(stored,)] = rows(*planning.written(chosen))
-        return bool(stored >= done["scored"])
+        [(written,)], [(remaining,)] = rows(*planning.written(chosen)), rows(*planning.remaining(chosen))
+        return scoring.is_stored(done, written=written, remaining=remaining)
 
     @task
     def report(**context: Any) -> dict[str, Any]:
