@@ -17,10 +17,17 @@ POSTGRES: Final = "sightline_postgres"
 
 
 def rows(sql: str, parameters: Mapping[str, Any]) -> list[Sequence[Any]]:
-    """Runs one statement that reads. A database that is away raises its driver's error, and the task is tried again."""
+    """Runs one statement that reads. A database that is away fails the task, which is tried again."""
     from airflow.providers.postgres.hooks.postgres import PostgresHook
+    from psycopg2 import InterfaceError, OperationalError
 
-    return list(PostgresHook(postgres_conn_id=POSTGRES).get_records(sql, parameters=dict(parameters)))
+    try:
+        return list(PostgresHook(postgres_conn_id=POSTGRES).get_records(sql, parameters=dict(parameters)))
+    except (OperationalError, InterfaceError) as error:
+        said = str(error).strip().partition("\n")[0]
+        raise AirflowException(
+            f"Postgres is away or busy ({said}). Airflow tries again; if it stays so, `sightline status` says who is missing"
+        ) from error
 
 
 @contextmanager

@@ -121,7 +121,7 @@ def is_stored(done: Mapping[str, Any], *, written: int, remaining: int) -> bool:
         written: rows that name this run. A frame that the stream scored too meanwhile names it no longer.
         remaining: frames that a job would still find to do: beside the lost ones, those that came during the run.
     """
-    return written >= done["already"] + done["scored"] or remaining <= done["missing"]
+    return bool(written >= done["already"] + done["scored"] or remaining <= done["missing"])
 
 
 def _time(text: str) -> datetime:
