@@ -15,15 +15,18 @@ from contracts.errors import Misconfigured, PipelineError, Rejected
 
 POSTGRES: Final = "sightline_postgres"
 
+_AWAY: Final = frozenset({"OperationalError", "InterfaceError"})  # PEP 249's names: the hook has one driver or another
+
 
 def rows(sql: str, parameters: Mapping[str, Any]) -> list[Sequence[Any]]:
     """Runs one statement that reads. A database that is away fails the task, which is tried again."""
     from airflow.providers.postgres.hooks.postgres import PostgresHook
-    from psycopg2 import InterfaceError, OperationalError
 
     try:
         return list(PostgresHook(postgres_conn_id=POSTGRES).get_records(sql, parameters=dict(parameters)))
-    except (OperationalError, InterfaceError) as error:
+    except Exception as error:
+        if _AWAY.isdisjoint(kind.__name__ for kind in type(error).__mro__):
+            raise
         said = str(error).strip().partition("\n")[0]
         raise AirflowException(
             f"Postgres is away or busy ({said}). Airflow tries again; if it stays so, `sightline status` says who is missing"

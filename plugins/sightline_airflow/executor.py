@@ -3,7 +3,7 @@
 scheduler ──queue──► worker, worker, …      a scheduler that ends hands each of them a "no more"
     └─ killed -9: nobody does, and they would wait for ever beside those of the next one. Here each hands itself one.
 
-A task that runs goes on to its end: it talks to the API server, not to the scheduler.
+A task that was running is tried again, as Airflow has it.
 """
 
 from __future__ import annotations
