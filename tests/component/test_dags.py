@@ -11,7 +11,7 @@ from tests.support.airflow_environment import inside, schema_complaints
 
 
 @pytest.mark.parametrize(
-    "file", ["test_dags", "test_executor", "test_local_jobs", "test_pods", "test_runs", "test_triggers"]
+    "file", ["test_asking", "test_dags", "test_executor", "test_local_jobs", "test_pods", "test_runs", "test_triggers"]
 )
 def test_airflow_agrees(tmp_path: Path, file: str) -> None:
     """One file of tests/airflow, in Airflow's environment; its own report is this test's."""
