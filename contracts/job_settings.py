@@ -40,6 +40,7 @@ class JobSettings(_Part):
     """Where jobs run, and who approves what they prepared."""
 
     runner: Literal["local", "kubernetes"] = "local"
+    retry_seconds: Annotated[float, Field(gt=0)] = 60.0  # before the second try; then twice that, four times …
 
     # A local process.
     folder: Path = Path(__file__).resolve().parents[1]  # the repository: where a job runs

@@ -63,6 +63,12 @@ def asked(context: Any) -> scoring.Asked:
     return scoring.asked(context["params"], start=start, end=end)
 
 
+def results(context: Any) -> list[Any]:
+    """Of every shard. The task is named in a list, for else a single shard's result comes without a list around it."""
+    found: list[Any] = context["ti"].xcom_pull(task_ids=["score"])
+    return found
+
+
 @dag(
     schedule=CronDataIntervalTimetable("0 * * * *", timezone="UTC"),
     start_date=datetime(2026, 11, 1),  # noqa: DTZ001 - Airflow reads it as UTC
@@ -94,16 +100,16 @@ def score_frames() -> None:
     @task.sensor(mode="reschedule", poke_interval=10, timeout=1800)
     def wait_until_stored(**context: Any) -> bool:
         """Until the sink has written what the jobs sent."""
-        done = scoring.summary(context["ti"].xcom_pull(task_ids="score"))
+        done = scoring.summary(results(context))
         wanted = asked(context)
         chosen = wanted.selection(settings().mlflow.model_name, run_id=context["run_id"], version=done["version"])
-        [(stored,)] = rows(*planning.written(chosen))
-        return bool(stored >= done["scored"])
+        [(written,)], [(remaining,)] = rows(*planning.written(chosen)), rows(*planning.remaining(chosen))
+        return scoring.is_stored(done, written=written, remaining=remaining)
 
     @task
     def report(**context: Any) -> dict[str, Any]:
         """The run in figures, for the log and whoever asks by REST."""
-        figures = scoring.summary(context["ti"].xcom_pull(task_ids="score"))
+        figures = scoring.summary(results(context))
         print(f"{figures['scored']} frames in {figures['shards']} jobs, {figures['frames_per_second']} frames/s each")
         return figures
 

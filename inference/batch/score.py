@@ -37,7 +37,7 @@ from inference.batch.which_model import champion_of, number_of, ready
 from inference.domain.promotion import CHAMPION
 from inference.domain.scored import SETTLED_AFTER, Selection
 from inference.persistence.objects import FrameStore
-from inference.persistence.outstanding import FrameToScore, frames_of, how_many
+from inference.persistence.outstanding import FrameToScore, frames_of, how_many, how_many_written
 from inference.serving.scoring import predictions, score
 from inference.serving.served_models import ServedModel
 
@@ -79,8 +79,8 @@ def run(settings: Settings, given: argparse.Namespace, say: Say) -> Result:
     selection = replace(selection, version=number, **_left_to_the_stream(settings, explicit=given.explicit))
     if selection.only == "missing" and not settings.serving.follows_ledger and settings.stream.model_folder is None:
         selection = replace(selection, champion=champion_of(settings))
-    planned = how_many(settings, selection)
-    facts = {"run_id": selection.run_id, "model": selection.model, "version": number}
+    planned, already = how_many(settings, selection), how_many_written(settings, selection)
+    facts = {"run_id": selection.run_id, "model": selection.model, "version": number, "already": already}
     say(f"run {selection.run_id}: {planned} frames for version {number} of {selection.model}")
     if not planned:
         return Progress(say, planned=0).result(facts)

@@ -43,6 +43,13 @@ def how_many(settings: Settings, selection: Selection) -> int:
     return int(frames)
 
 
+def how_many_written(settings: Settings, selection: Selection) -> int:
+    """How many of them this run has written already. Raises as how_many."""
+    with connect(settings) as connection:
+        [(frames,)] = connection.execute(*scored.written(selection)).fetchall()
+    return int(frames)
+
+
 def frames_of(settings: Settings, selection: Selection, *, page: int = PAGE) -> Iterator[FrameToScore]:
     """Every frame once, read as it is needed. Raises Transient, Misconfigured as database.connect."""
     condition, parameters = scored.outstanding(selection)

@@ -15,12 +15,22 @@ from contracts.errors import Misconfigured, PipelineError, Rejected
 
 POSTGRES: Final = "sightline_postgres"
 
+_AWAY: Final = frozenset({"OperationalError", "InterfaceError"})  # PEP 249's names: the hook has one driver or another
+
 
 def rows(sql: str, parameters: Mapping[str, Any]) -> list[Sequence[Any]]:
-    """Runs one statement that reads. A database that is away raises its driver's error, and the task is tried again."""
+    """Runs one statement that reads. A database that is away fails the task, which is tried again."""
     from airflow.providers.postgres.hooks.postgres import PostgresHook
 
-    return list(PostgresHook(postgres_conn_id=POSTGRES).get_records(sql, parameters=dict(parameters)))
+    try:
+        return list(PostgresHook(postgres_conn_id=POSTGRES).get_records(sql, parameters=dict(parameters)))
+    except Exception as error:
+        if _AWAY.isdisjoint(kind.__name__ for kind in type(error).__mro__):
+            raise
+        said = str(error).strip().partition("\n")[0]
+        raise AirflowException(
+            f"Postgres is away or busy ({said}). Airflow tries again; if it stays so, `sightline status` says who is missing"
+        ) from error
 
 
 @contextmanager

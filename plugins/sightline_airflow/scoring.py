@@ -104,11 +104,24 @@ def summary(results: Iterable[Any]) -> dict[str, Any]:
         "shards": len(done),
         "scored": frames,
         "undecodable": sum(int(one.get("undecodable", 0)) for one in done),
+        "already": sum(int(one.get("already", 0)) for one in done),
+        "missing": sum(int(one.get("missing", 0)) for one in done),
         "missing_objects": [frame for one in done for frame in one.get("missing_objects", ())],
         "version": next((one["version"] for one in done if one.get("version")), None),
         "seconds": round(seconds, 3),
         "frames_per_second": round(frames / seconds, 2) if frames and seconds else 0.0,
     }
+
+
+def is_stored(done: Mapping[str, Any], *, written: int, remaining: int) -> bool:
+    """Whether the sink has what the jobs sent. Either is enough, for each has a case in which it never comes true.
+
+    Args:
+        done: as summary.
+        written: rows that name this run. A frame that the stream scored too meanwhile names it no longer.
+        remaining: frames that a job would still find to do: beside the lost ones, those that came during the run.
+    """
+    return bool(written >= done["already"] + done["scored"] or remaining <= done["missing"])
 
 
 def _time(text: str) -> datetime:

@@ -96,7 +96,7 @@ def environment(home: Home, settings: Settings, table: Mapping[str, int], logins
     """What each of them runs with."""
     url = f"http://{LOOPBACK}:{table['airflow']}"
     options = {
-        "CORE__EXECUTOR": "LocalExecutor",
+        "CORE__EXECUTOR": "sightline_airflow.executor.LocalExecutor",  # its workers end with the scheduler
         "CORE__PARALLELISM": str(PARALLELISM),
         "CORE__LOAD_EXAMPLES": "False",
         "CORE__DAGS_FOLDER": str(settings.stack.dags or ROOT / "dags"),

@@ -169,6 +169,16 @@ def test_a_range_is_cut_into_shards_scored_stored_and_checked(world: World) -> N
     assert (report["scored"], report["shards"], report["frames_per_second"]) == (4, 2, 4.0)
 
 
+def test_a_single_shard_is_waited_for_and_reported_too(world: World) -> None:
+    day = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(days=4)
+    frames(world, 3, day=day)
+    said = world.run("score_frames", whole_day(day), jobs={})
+    assert said["tasks"]["report"] == ["success", 1]
+    report = said["results"]["report"]
+    report = json.loads(report) if isinstance(report, str) else report
+    assert (report["scored"], report["shards"], report["version"]) == (3, 1, "1")
+
+
 def test_an_empty_range_has_nothing_to_do(world: World) -> None:
     day = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(days=5)
     said = world.run("score_frames", whole_day(day), jobs={})

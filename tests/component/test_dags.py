@@ -10,7 +10,9 @@ import pytest
 from tests.support.airflow_environment import inside, schema_complaints
 
 
-@pytest.mark.parametrize("file", ["test_dags", "test_local_jobs", "test_pods", "test_runs", "test_triggers"])
+@pytest.mark.parametrize(
+    "file", ["test_asking", "test_dags", "test_executor", "test_local_jobs", "test_pods", "test_runs", "test_triggers"]
+)
 def test_airflow_agrees(tmp_path: Path, file: str) -> None:
     """One file of tests/airflow, in Airflow's environment; its own report is this test's."""
     ended = inside(tmp_path, "-m", "pytest", "-c", "pytest.ini", "--rootdir", ".", f"{file}.py")

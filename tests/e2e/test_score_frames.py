@@ -155,6 +155,7 @@ def test_a_job_killed_in_the_middle_and_run_again_ends_the_same(
 
     again = score(stack, *arguments)
     assert_done(again, scored=FRAMES - len(half))
+    assert again.result["already"] == len(half)
     whole = wait_for_rows(stack, camera, FRAMES)
     assert [row["frame_id"] for row in whole] == [frame["frame_id"] for frame in frames]
     assert [row for row in whole if row["frame_id"] in {one["frame_id"] for one in half}] == half

@@ -64,6 +64,34 @@ def test_a_range_that_is_none_is_refused(form: dict[str, Any]) -> None:
         scoring.asked(FORM | form, start=START, end=END)
 
 
+DONE = {"scored": 90, "already": 10, "missing": 2}
+
+
+@pytest.mark.parametrize(
+    ("written", "remaining", "is_stored"),
+    [
+        (99, 3, False),  # the sink is behind
+        (100, 2, True),
+        (100, 40, True),  # frames that came during the run are not this run's
+        (60, 2, True),  # the stream scored forty of them too, whose rows name this run no longer
+        (60, 1, True),  # a lost image came back
+        (99, 40, False),
+    ],
+)
+def test_what_is_stored_names_the_run_or_is_no_longer_outstanding(
+    written: int, remaining: int, is_stored: bool
+) -> None:
+    assert scoring.is_stored(DONE, written=written, remaining=remaining) is is_stored
+
+
+def test_the_shards_of_a_run_are_counted_together() -> None:
+    first = {"scored": 5, "already": 3, "missing": 0, "seconds": 1.0, "version": "2"}
+    second = {"scored": 3, "missing": 1, "missing_objects": ["f"], "seconds": 3.0, "version": "2"}
+    done = scoring.summary([first, None, second])
+    assert (done["scored"], done["already"], done["missing"], done["missing_objects"]) == (8, 3, 1, ["f"])
+    assert (done["shards"], done["version"], done["frames_per_second"]) == (2, "2", 2.0)
+
+
 def test_a_run_without_an_interval_is_about_the_time_before_its_start() -> None:
     class Run:
         run_after = END
