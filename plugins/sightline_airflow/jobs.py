@@ -57,17 +57,6 @@ KINDS: Final = (
 WORKSPACE: Final = "/workspace"  # in a pod
 _UNFIT: Final = re.compile(r"[^A-Za-z0-9._-]")
 
-# What every task of ours has unless it says otherwise. Exit code 75 is tried again after 1, 2, 4 … minutes.
-DEFAULTS: Final[dict[str, Any]] = {
-    "owner": "platform",
-    "retries": 4,
-    "retry_delay": timedelta(minutes=1),
-    "retry_exponential_backoff": True,
-    "max_retry_delay": timedelta(minutes=15),
-    "execution_timeout": timedelta(hours=2),
-    "on_failure_callback": explain_failure,
-}
-
 
 @cache
 def settings() -> Settings:
@@ -77,6 +66,18 @@ def settings() -> Settings:
         Misconfigured: it does not fit. Every DAG shows it as its import error.
     """
     return Settings.load()
+
+
+# What every task of ours has unless it says otherwise. Exit code 75 is tried again after 1, 2, 4 … minutes, as settings have it.
+DEFAULTS: Final[dict[str, Any]] = {
+    "owner": "platform",
+    "retries": 4,
+    "retry_delay": timedelta(seconds=settings().jobs.retry_seconds),
+    "retry_exponential_backoff": True,
+    "max_retry_delay": timedelta(minutes=15),
+    "execution_timeout": timedelta(hours=2),
+    "on_failure_callback": explain_failure,
+}
 
 
 def job(kind: Kind, *, task_id: str, command: Words, **rest: Any) -> Any:
