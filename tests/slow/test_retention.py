@@ -26,6 +26,8 @@ from tests.support.people import Person
 from tests.support.stack import running_stack
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.timeout(1800)  # the stack's own start counts in
+
 DAYS = 7
 BY_SETTINGS, BY_FORM, OTHER, KILLED = "line-week", "line-form", "line-all", "line-killed"
 BOX = ("short", (10.0, 12.0, 30.0, 36.0))
