@@ -29,10 +29,12 @@ class Person:
         self._settings = settings
         self._name = name
         self._token, self._until = "", 0.0
-        self._client = httpx.Client(base_url=settings.api.url, timeout=60, trust_env=False)
 
     def ask(self, method: str, path: str, **rest: Any) -> httpx.Response:
-        return self._client.request(method, path, headers={"Authorization": f"Bearer {self._bearer()}"}, **rest)
+        headers = {"Authorization": f"Bearer {self._bearer()}"}
+        return httpx.request(
+            method, self._settings.api.url + path, headers=headers, timeout=60, trust_env=False, **rest
+        )
 
     def get(self, path: str, **query: Any) -> httpx.Response:
         return self.ask("GET", path, params=query)
