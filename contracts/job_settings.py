@@ -45,6 +45,7 @@ class JobSettings(_Part):
     # A local process.
     folder: Path = Path(__file__).resolve().parents[1]  # the repository: where a job runs
     python: str | None = None  # of the service environment; None: the folder's .venv, else the one on PATH
+    train_python: str | None = None  # of an environment with torch; None: the folder's .venv-train, else as above
     workspace: Path | None = None  # what a training leaves between its tasks; None: in the stack's home
 
     # A pod.
@@ -84,6 +85,12 @@ class JobSettings(_Part):
         """Of a local process."""
         own = self.folder / ".venv" / "bin" / "python"
         return self.python or (str(own) if own.is_file() else "python3")
+
+    @property
+    def train_interpreter(self) -> str:
+        """Of a local process that needs torch. Without one of its own it is everyone's, which says what is missing."""
+        own = self.folder / ".venv-train" / "bin" / "python"
+        return self.train_python or (str(own) if own.is_file() else self.interpreter)
 
     def resources_of(self, job: str) -> Resources:
         """What this job asks for: its own row, else everyone's."""

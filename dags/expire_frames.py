@@ -5,7 +5,8 @@ expire ─► verify
 `expire` copies reviewed and gate frames to the kept tables, writes down what goes, removes the objects, then the rows.
 `verify` looks once more: exit code 75 where something is left.
 
-**When.** Every night. By the form: a rehearsal that removes nothing, or cameras with a shorter retention.
+**When.** Every night; unpaused, it waits for the next one. By the form: a rehearsal that removes nothing, or cameras with a
+shorter retention.
 
 **Again?** Yes: an expiry that was interrupted is ended by the next.
 
@@ -14,7 +15,7 @@ expire ─► verify
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import CronTriggerTimetable, Param, dag
@@ -46,8 +47,8 @@ def verifying(context: Any) -> tuple[str, ...]:
 
 
 @dag(
-    schedule=CronTriggerTimetable("15 3 * * *", timezone="UTC"),
-    start_date=datetime(2026, 11, 1),  # noqa: DTZ001 - Airflow reads it as UTC
+    # No start_date: with one, unpausing would run what was missed last night, before anybody could rehearse.
+    schedule=CronTriggerTimetable("15 3 * * *", timezone="UTC", run_immediately=timedelta(minutes=10)),
     catchup=False,
     max_active_runs=1,
     dagrun_timeout=timedelta(hours=12),

@@ -7,8 +7,9 @@ Plots are artefacts in MLflow; frames that differ most are marked for review.
 
 **Again?** Yes: a day's report replaces the one before.
 
-**When it fails.** 65: the day has no reference to compare with, or its rows are bad; the log says which. 75: something is away.
-A drift itself is no failure: it is in the report.
+**When it fails.** 65: nobody was champion on that day; give a later one. 75: something is away. A drift itself is no failure: it
+is in the report. Neither is a day with fewer than 50 frames, or before the champion's first full day: the log and the result
+(`compared`) say that there was nothing to compare.
 """
 
 from __future__ import annotations

@@ -27,7 +27,8 @@ from sightline_airflow.jobs import CONNECTORS, DEFAULTS, job
     catchup=False,
     max_active_runs=1,
     dagrun_timeout=timedelta(minutes=30),
-    default_args=DEFAULTS | {"retries": 2, "retry_delay": timedelta(minutes=2), "retry_exponential_backoff": False},
+    default_args=DEFAULTS
+    | {"retries": 2, "retry_delay": 2 * DEFAULTS["retry_delay"], "retry_exponential_backoff": False},
     doc_md=__doc__,
     tags=["checks", "sinks"],
 )

@@ -55,7 +55,7 @@ class LocalJobOperator(BaseOperator):
         _hide_secrets(chosen)
         with tempfile.TemporaryDirectory(prefix="sightline-job-") as scratch:
             file = Path(scratch) / "result.json"
-            words = [*self._words(chosen.jobs.interpreter), *(("--result", str(file)) if self.kind.has_result else ())]
+            words = [*self._words(chosen), *(("--result", str(file)) if self.kind.has_result else ())]
             exit_code, tail = self._run(words, chosen.jobs.folder.absolute())
             result = _read(file)
         return end(context, self.kind.name, exit_code, result=result, tail=tail)
@@ -65,7 +65,8 @@ class LocalJobOperator(BaseOperator):
         if self._leash is not None and self._leash.stdin is not None:
             self._leash.stdin.close()
 
-    def _words(self, python: str) -> list[str]:
+    def _words(self, chosen: Settings) -> list[str]:
+        python = chosen.jobs.train_interpreter if self.kind.has_torch else chosen.jobs.interpreter
         first, *rest = (str(word) for word in resolved(self.command, None))
         return [python if first == PYTHON else first, *rest]
 

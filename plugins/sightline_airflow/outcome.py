@@ -28,6 +28,14 @@ _NEXT: Final[Mapping[int, str]] = {
     137: "It was killed (memory, or a node that went): Airflow tries again, and what is done stays done.",
     143: "It was told to stop. Clear the task to run it again: what is done stays done.",
 }
+_OF_JOB: Final[Mapping[tuple[str, int], str]] = {
+    (
+        "connectors",
+        1,
+    ): "A sink does not run, and this is asked again a little later, for the watchdog restarts what fails. "
+    "If it stays so: mend the cause, then `sightline connectors restart NAME`; `sightline connectors apply` makes what is "
+    "missing and lets go on what was paused.",
+}
 _OTHERWISE: Final = "That is a fault of the job itself: its last lines say where. Airflow tries again."
 
 
@@ -70,5 +78,12 @@ def words(job: str, exit_code: int | None, *, result: Any = None, tail: Iterable
         lines.append(
             f"Frames: {', '.join(frames[:MOST_FRAMES])}{more}. `sightline trace FRAME_ID` tells each one's life."
         )
-    lines.append(_OTHERWISE if exit_code is None else _NEXT.get(exit_code, _OTHERWISE))
+    lines.append(_next(job, exit_code))
     return "\n".join(lines)
+
+
+def _next(job: str, exit_code: int | None) -> str:
+    """What to do now."""
+    if exit_code is None:
+        return _OTHERWISE
+    return _OF_JOB.get((job, exit_code)) or _NEXT.get(exit_code, _OTHERWISE)

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,10 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import BaseSensorOperator
+from airflow.serialization.decoders import decode_timetable
+from airflow.serialization.encoders import encode_timetable
+from airflow.timetables import trigger
+from airflow.timetables.base import TimeRestriction
 
 from sightline_airflow.jobs import DEFAULTS
 
@@ -106,6 +111,21 @@ def test_a_dag_says_what_it_is_and_whose(bag: DagBag, name: str) -> None:
 def test_a_dag_names_its_timetable(bag: DagBag, name: str) -> None:
     """A bare cron string gives an interval of no width in Airflow 3."""
     assert type(bag.dags[name].timetable).__name__ in TIMETABLES
+
+
+@pytest.mark.parametrize(("hour", "minute", "is_today"), [(9, 0, False), (3, 14, True), (3, 16, True)])
+def test_unpausing_the_retention_removes_nothing_before_its_next_night(
+    bag: DagBag, monkeypatch: pytest.MonkeyPatch, hour: int, minute: int, is_today: bool
+) -> None:
+    """A minute after its time it still is that night's: the scheduler may look a little late."""
+    now = datetime(2026, 11, 25, hour, minute, tzinfo=UTC)
+    monkeypatch.setattr(trigger, "utcnow", lambda: now)
+    dag = bag.dags["expire_frames"]
+    timetable = decode_timetable(encode_timetable(dag.timetable))
+    span = TimeRestriction(earliest=dag.start_date, latest=None, catchup=dag.catchup)
+    due = timetable.next_dagrun_info(last_automated_data_interval=None, restriction=span)
+    assert due is not None
+    assert due.run_after == datetime(2026, 11, 25 if is_today else 26, 3, 15, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("name", sorted(EXPECTED))

@@ -67,6 +67,19 @@ def test_hold_is_a_skip_and_its_result_is_kept(script: Any, context: dict[str, A
     assert context["ti"].xcoms == {"return_value": {"scored": 3}}
 
 
+def test_a_job_with_torch_has_an_interpreter_of_its_own(
+    settings_of: Callable[..., Any], context: dict[str, Any], tmp_path: Path
+) -> None:
+    for name in ("plain", "torch"):
+        (tmp_path / name).write_text(f'#!/bin/sh\necho "{{\\"ran\\": \\"{name}\\"}}" > "$2"\n')
+        (tmp_path / name).chmod(0o755)
+    settings_of(
+        JOBS__PYTHON=str(tmp_path / "plain"), JOBS__TRAIN_PYTHON=str(tmp_path / "torch"), JOBS__FOLDER=str(tmp_path)
+    )
+    for kind, name in ((KIND, "plain"), (Kind(name="train", has_torch=True), "torch")):
+        assert job(kind, task_id="job", command=("python",)).execute(context) == {"ran": name}
+
+
 def test_the_log_comes_while_the_job_runs(
     script: Any, context: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

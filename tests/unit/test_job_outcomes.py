@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,6 +33,15 @@ def test_a_message_names_the_frames_and_what_to_do() -> None:
     assert "5 more" in said
     assert "sightline trace FRAME_ID" in said
     assert "clear the task" in said
+
+
+def test_a_sink_that_does_not_run_is_no_fault_of_the_job() -> None:
+    said = words("connectors", 1, tail=["frames_to_s3 | FAILED"])
+    assert "frames_to_s3 | FAILED" in said
+    assert "sightline connectors restart NAME" in said
+    assert "fault of the job" not in said
+    assert "fault of the job" in words("connectors", 2)
+    assert "fault of the job" in words("check", 1)
 
 
 def test_frames_are_named_by_lost_images_and_by_broken_rows() -> None:
@@ -118,6 +128,16 @@ def test_a_class_that_nothing_is_known_of_is_shown_as_such() -> None:
 
 def test_nobody_is_asked_where_no_approver_is_named() -> None:
     assert [one["id"] for one in approval.approvers(Settings())] == ["nobody"]
+
+
+def test_training_runs_where_torch_is_or_where_its_lack_is_told(tmp_path: Path) -> None:
+    jobs = JobSettings(folder=tmp_path)
+    assert jobs.train_interpreter == jobs.interpreter == "python3"
+    own = tmp_path / ".venv-train" / "bin" / "python"
+    own.parent.mkdir(parents=True)
+    own.touch()
+    assert (jobs.train_interpreter, jobs.interpreter) == (str(own), "python3")
+    assert JobSettings(folder=tmp_path, train_python="/opt/train/python").train_interpreter == "/opt/train/python"
 
 
 def test_a_job_gets_what_its_row_says_else_what_all_get() -> None:
