@@ -28,6 +28,10 @@ def _each(option: str, values: Iterable[str]) -> tuple[str, ...]:
     return tuple(word for value in values for word in (option, value))
 
 
+def _held_against(gate_file: str | None) -> tuple[str, ...]:
+    return ("--gate", gate_file) if gate_file else ()
+
+
 def score(
     *,
     since: str,
@@ -88,9 +92,9 @@ def expire(
     return _batch("expire", *own, *((how,) if how else ()))
 
 
-def watch(promotion: str) -> tuple[str, ...]:
+def watch(promotion: str, *, gate_file: str | None = None) -> tuple[str, ...]:
     """The watch window of one row of the ledger."""
-    return _batch("watch", "--promotion", promotion)
+    return _batch("watch", "--promotion", promotion, *_held_against(gate_file))
 
 
 def export_labels(*, part: str = "train", out: str = "s3") -> tuple[str, ...]:
@@ -103,21 +107,22 @@ def fetch_labels(digest: str, *, folder: str) -> tuple[str, ...]:
     return _batch("fetch-labels", "--digest", digest, "--into", folder)
 
 
-def evaluate(version: str | None = None, *, boards: int = 0) -> tuple[str, ...]:
+def evaluate(version: str | None = None, *, boards: int = 0, gate_file: str | None = None) -> tuple[str, ...]:
     """Measures a version (the challenger without) and the champion on the gate set; leaves the verdict open.
 
     Args:
         version: its number in MLflow.
         boards: of the seed gate set, so many; 0: the reviewed frames of gate blocks.
+        gate_file: the thresholds, here and below; None: those committed for the model.
     """
     which = (version,) if version else ()
     seed = ("--boards", str(boards)) if boards else ()
-    return _sightline("model", "gate", *which, "--evaluate-only", *seed)
+    return _sightline("model", "gate", *which, "--evaluate-only", *seed, *_held_against(gate_file))
 
 
-def gate(*, run: str, digest: str) -> tuple[str, ...]:
+def gate(*, run: str, digest: str, gate_file: str | None = None) -> tuple[str, ...]:
     """Contract of the evaluation tables, then the verdict on them."""
-    return _sightline("model", "gate", "--run", run, "--digest", digest)
+    return _sightline("model", "gate", "--run", run, "--digest", digest, *_held_against(gate_file))
 
 
 def promote(version: str, *, reason: str, approver_id: str, approver_name: str) -> tuple[str, ...]:

@@ -56,13 +56,17 @@ def running_stack(
     first_model: Path | None = None,
     airflow: bool = False,
     dags: Path | None = None,
+    extra: Mapping[str, str] | None = None,
 ) -> Iterator[Settings]:
-    """A stack that takes frames. Airflow, which few tests need, when asked for. Leaves no process and no file."""
+    """A stack that takes frames. Airflow, which few tests need, when asked for. Leaves no process and no file.
+
+    `extra` are settings that `up` finds in its environment.
+    """
     with a_home() as home:
         try:
             base = str(free_port_base())
             first = ["--first-model", str(first_model)] if first_model else []
-            extra = {"SIGHTLINE_STACK__DAGS": str(dags)} if dags else {}
+            given = {"SIGHTLINE_STACK__DAGS": str(dags)} if dags else {}
             jobs = "--airflow" if airflow else "--no-airflow"
             sightline(
                 home,
@@ -75,7 +79,7 @@ def running_stack(
                 str(workers),
                 jobs,
                 *first,
-                extra=extra,
+                extra={**given, **(extra or {})},
             )
             yield settings_of(home)
         finally:
