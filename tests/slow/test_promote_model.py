@@ -115,7 +115,8 @@ def test_no_answer_is_a_rejection(full: Settings, better: tuple[str, Run]) -> No
     viewer = visitor(full, "viewer")
     assert viewer.wait(run, seconds=RUN_SECONDS + ANSWER_SECONDS) == "success"
     assert states(viewer, run) == {"evaluate": "success", "gate": "success", "approve": "success", **NEVER_CAME}
-    assert viewer.xcom(run, "approve")["chosen_options"] == ["Reject"]
+    answer = viewer.said(f"{run.path}/taskInstances/approve/-1/hitlDetails")
+    assert (answer["chosen_options"], answer["responded_by_user"]) == (["Reject"], None)
     assert champion(full) == "1"
 
 
