@@ -54,11 +54,11 @@ from tests.support.watching import (
     start_watch,
 )
 
-pytestmark = pytest.mark.timeout(1800)
+pytestmark = pytest.mark.timeout(2400)
 
-BOARDS = 60
+BOARDS = 40
 ANSWER_SECONDS = 150  # that an approver has: what waits longer is rejected
-RUN_SECONDS = 420
+RUN_SECONDS = 900
 WATCHED = "watched"
 NEVER_CAME = dict.fromkeys(("promote", "wait_until_served", "watch"), "skipped")
 

@@ -67,7 +67,7 @@ def start_watch(settings: Settings, promotion: int, gate: Path, *more: str) -> s
     )
 
 
-def ended(watching: subprocess.Popen[str], *, seconds: float = 300) -> tuple[dict[str, Any], int]:
+def ended(watching: subprocess.Popen[str], *, seconds: float = 600) -> tuple[dict[str, Any], int]:
     """The result and the exit code."""
     outcome = finish(watching, seconds=seconds)
     assert outcome.out, outcome.err
