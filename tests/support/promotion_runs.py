@@ -17,7 +17,7 @@ from inference.registry import mlflow_client
 from sightline.stack.bootstrap import as_bootstrap
 from sightline.stack.home import Home
 from sightline.stack.logins import read as read_logins
-from tests.support.airflow import Run, Visitor
+from tests.support.airflow import Run, Visitor, wait_for
 from tests.support.command_line import Outcome, run_as
 from tests.support.waiting import eventually
 
@@ -44,14 +44,12 @@ def started_by_itself(someone: Visitor, known: Collection[str]) -> Run:
 def asked(someone: Visitor, run: Run) -> dict[str, Any]:
     """The request, once it waits for an answer."""
 
-    def waiting() -> dict[str, Any] | None:
-        if someone.tasks(run)["approve"] != ["awaiting_input"]:
-            assert someone.state(run) not in {"success", "failed"}, someone.tasks(run)
-            return None
-        found: dict[str, Any] = someone.said(f"{run.path}/taskInstances/approve/-1/hitlDetails")
-        return found
-
-    return eventually(waiting, seconds=SECONDS, every=1)
+    wait_for(
+        lambda: someone.tasks(run)["approve"], [["awaiting_input"], ["skipped"], ["upstream_failed"]], seconds=SECONDS
+    )
+    assert someone.tasks(run)["approve"] == ["awaiting_input"], someone.tasks(run)
+    found: dict[str, Any] = someone.said(f"{run.path}/taskInstances/approve/-1/hitlDetails")
+    return found
 
 
 def states(someone: Visitor, run: Run) -> dict[str, str | None]:
