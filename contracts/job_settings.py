@@ -77,6 +77,7 @@ class JobSettings(_Part):
 
     approvers: tuple[tuple[str, str], ...] = ()  # (id in Keycloak, name) of who may approve a promotion; none: nobody
     approval_hours: Annotated[float, Field(gt=0)] = 24.0  # no answer until then: rejected
+    gate_boards: Annotated[int, Field(ge=0, le=10_000)] = 0  # judge on so many simulated boards; 0: on reviewed frames
     mlflow_url: str | None = None  # as a browser reaches it; None: mlflow.tracking_uri
     review_url: str | None = None  # the dashboard's review page, likewise
 

@@ -5,8 +5,8 @@ evaluate ─► gate ─► approve ─► promote ─► wait_until_served ─�
 **When.** By itself when a version becomes the challenger (`sightline model deliver`). By the form for any version.
 
 1. `evaluate` measures the challenger and the champion on the gate set: images that no training saw.
-2. `gate` checks the evaluation tables against their contract and the figures against `gates/<model>.toml`. Exit code 99 is
-   *hold*: everything after it is skipped, and the champion stays.
+2. `gate` checks the evaluation tables against their contract and the figures against `gates/<model>.toml`, or the file that
+   `promotion.gate_file` names. Exit code 99 is *hold*: everything after it is skipped, and the champion stays.
 3. `approve` asks a person: **Required Actions** in this page. No answer is a rejection, and a rejection changes nothing.
 4. `promote` writes the ledger in the name of who approved. Every process follows within seconds; `wait_until_served` sees that.
 5. `watch` compares with the previous champion for the gate file's window. Exit code 99: it has rolled back, with the reason in
@@ -30,6 +30,7 @@ from typing import Any
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import Asset, AssetWatcher, Param, dag, task
+from airflow.sdk.exceptions import AirflowFailException
 
 from sightline_airflow import approval, commands, replicas
 from sightline_airflow.asking import as_airflow, rows
@@ -44,7 +45,7 @@ FORM = {
         description="Its number in MLflow. Empty: the challenger.",
     ),
     "boards": Param(
-        0, type="integer", minimum=0, maximum=10_000, title="Boards of the seed gate set",
+        settings().jobs.gate_boards, type="integer", minimum=0, maximum=10_000, title="Boards of the seed gate set",
         description="Judge on so many simulated boards. 0: on the reviewed frames of the gate set, as it should be.",
     ),
     "reason": Param(
@@ -64,7 +65,12 @@ def which(context: Any) -> str | None:
 
 def promotion(context: Any) -> tuple[str, ...]:
     """In the name of who approved."""
-    who = context["ti"].xcom_pull(task_ids="approve")["responded_by_user"]
+    answer = context["ti"].xcom_pull(task_ids="approve")
+    if not answer or not answer["responded_by_user"]:
+        raise AirflowFailException(
+            "nobody has approved: the task was marked, not answered. Clear `approve`, and have it answered"
+        )
+    who = answer["responded_by_user"]
     version = context["ti"].xcom_pull(task_ids="gate")["version"]
     return commands.promote(
         version, reason=context["params"]["reason"], approver_id=who["id"], approver_name=who["name"]

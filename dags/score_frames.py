@@ -32,7 +32,7 @@ from sightline_airflow.jobs import CHECK, DEFAULTS, SCORE, job, jobs_of, setting
 FORM = {
     "since": Param(
         None, type=["null", "string"], format="date-time", title="Captured since",
-        description="Start of the range. Empty, with `until` empty too: what the last day left unscored.",
+        description="Start of the range. Empty, with the end empty too: what the last day left unscored.",
     ),
     "until": Param(
         None, type=["null", "string"], format="date-time", title="Captured before",

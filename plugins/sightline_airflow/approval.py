@@ -38,10 +38,10 @@ def request(settings: Settings, verdict: Mapping[str, Any]) -> str:
     took = f"\n\nOne image takes {latency['median_ms']:.1f} ms ({latency['engine']})." if latency else ""
     reasons = "\n".join(f"- {one}" for one in verdict.get("reasons", ()))
     return (
-        f"Version **{version}** of {verdict['model']} against {against}, on {figures.get('dataset', 'the gate set')}.\n\n"
-        f"{comparison(figures)}{took}\n\nThe gate says **{verdict['verdict']}**:\n\n{reasons}\n\n"
-        f"{' · '.join(pages)}\n\nApprove makes it champion for every process, in your name; the watch window follows. "
-        "Reject, or no answer, changes nothing."
+        f"Version **{version}** of {verdict['model']} against {against}, on {figures.get('dataset', 'the gate set')}. "
+        "Approve makes it champion for every process, in your name; the watch window follows. Reject, or no answer, "
+        f"changes nothing.\n\n{' · '.join(pages)}\n\n{comparison(figures)}{took}\n\n"
+        f"The gate says **{verdict['verdict']}**:\n\n{reasons}\n"
     )
 
 

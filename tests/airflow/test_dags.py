@@ -14,6 +14,7 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import BaseSensorOperator
+from airflow.sdk.exceptions import AirflowFailException
 from airflow.serialization.decoders import decode_timetable
 from airflow.serialization.encoders import encode_timetable
 from airflow.timetables import trigger
@@ -168,6 +169,30 @@ def test_nobody_may_answer_where_no_approver_is_named(settings_of: Callable[...,
     settings_of()
     [approve] = [task for task in DagBag(str(DAGS)).dags["promote_model"].tasks if isinstance(task, ApprovalOperator)]
     assert [one["id"] for one in approve.assigned_users] == ["nobody"]
+
+
+class Told:
+    """A task instance as far as commands ask it: what the tasks before it said."""
+
+    def __init__(self, **said: Any) -> None:
+        self._said = said
+
+    def xcom_pull(self, *, task_ids: str) -> Any:
+        return self._said.get(task_ids)
+
+
+@pytest.mark.parametrize("answer", [None, {"chosen_options": ["Approve"], "responded_by_user": None}])
+def test_nothing_is_promoted_that_nobody_has_approved(bag: DagBag, answer: Any) -> None:
+    promote = bag.dags["promote_model"].get_task("promote")
+    with pytest.raises(AirflowFailException, match="nobody has approved"):
+        promote.command({"ti": Told(approve=answer, gate={"version": "7"}), "params": {"reason": "better"}})
+
+
+def test_the_installations_gate_set_is_the_forms_default(settings_of: Callable[..., Any]) -> None:
+    settings_of(JOBS__GATE_BOARDS="300")
+    dag = DagBag(str(DAGS)).dags["promote_model"]
+    context = {"ti": Told(), "params": dag.params.dump(), "triggering_asset_events": {}}
+    assert dag.get_task("evaluate").command(context)[-2:] == ("--boards", "300")
 
 
 def test_a_promotion_goes_step_by_step(bag: DagBag) -> None:
