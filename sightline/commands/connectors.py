@@ -11,14 +11,17 @@ Only connectors that Sightline configured are changed; others are listed as fore
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 if TYPE_CHECKING:
     from connectors.connect_admin import Connector
     from connectors.reconcile import Action
+
+_LOG_WIDTH: Final = 240  # characters
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document instead of a table.")]
 
@@ -179,7 +182,8 @@ def _print_status(running: list[Connector], missing: list[str]) -> None:
         table.add_row(name, entry.state, states, entry.config.get("topics", ""), escape(reasons))
     for name in missing:
         table.add_row(name, "MISSING", "none", "", "`sightline connectors apply` creates it")
-    Console().print(table)
+    # In a log nothing is cut off: the reason is what it is read for.
+    Console(width=None if sys.stdout.isatty() else _LOG_WIDTH).print(table)
 
 
 def _print_json(answer: Any) -> None:

@@ -42,7 +42,8 @@ SINK = "sessions_to_postgres"
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Settings]:
-    with running_stack(profile="full", airflow=True, extra={"SIGHTLINE_JOBS__RETRY_SECONDS": "2"}) as running:
+    # With less, a try's log would go with the one before: Airflow removes the folder of both when it has stored that one.
+    with running_stack(profile="full", airflow=True, extra={"SIGHTLINE_JOBS__RETRY_SECONDS": "6"}) as running:
         yield running
 
 
@@ -65,8 +66,7 @@ def week(stack: Settings) -> dict[int, list[Record]]:
 
     The champion is one since four days ago, so that there is a full day to compare with.
     """
-    with psycopg.connect(stack.postgres.conninfo) as connection:
-        connection.execute("UPDATE promotions SET done_at = done_at - interval '4 days' WHERE alias = 'champion'")
+    change(stack, "UPDATE promotions SET done_at = done_at - interval '4 days' WHERE alias = 'champion'")
     dark = Drift(light=-0.35, blur=2.0)
     sent = {
         2: send(stack, CAMERA, days_ago(2), boards(FRAMES)),
@@ -89,7 +89,7 @@ def an_hour() -> dict[str, str]:
 
 
 def change(stack: Settings, statement: str, *values: object) -> None:
-    """Past the triggers, one of which keeps a frame's row as it was first written."""
+    """Past the triggers: a frame's row stays as it was first written, and the ledger is only written on."""
     with psycopg.connect(stack.postgres.conninfo) as connection:
         connection.execute("SET session_replication_role = 'replica'")
         assert connection.execute(statement, values).rowcount == 1
@@ -101,7 +101,7 @@ def day(days: int) -> str:
 
 def test_good_rows_pass_and_are_counted(operator: Visitor, week: dict[int, list[Record]]):
     run, state = ended(operator, "check_contracts", an_hour())
-    assert state == "success", operator.log(run, "check")
+    assert state == "success", operator.whole_log(run, "check")
     said = operator.xcom(run, "check")
     assert (said["frames"], said["predictions"], said["broken_rows"], said["rows"]) == (12, 12, 0, [])
     assert (said["audit"]["is_closed"], said["schemas"], said["registry"]) == (True, [], [])
@@ -123,7 +123,7 @@ def test_a_row_that_breaks_its_contract_is_named_and_the_task_not_tried_again(
         change(stack, edit.format(right), frame_id)
     assert (state, operator.tasks(run)) == ("failed", {"check": ["failed"]})
     assert operator.instance(run, "check")["try_number"] == 1
-    log = operator.log(run, "check")
+    log = operator.whole_log(run, "check")
     assert "check ended with exit code 65" in log
     assert f"Frames: {frame_id}. `sightline trace FRAME_ID`" in log
     assert f"1 x row of {table} breaks its contract" in log
@@ -137,7 +137,7 @@ def test_a_day_that_drifted_is_drawn_in_mlflow_and_its_frames_go_first_in_the_qu
     stack: Settings, operator: Visitor, reviewer: Person, week: dict[int, list[Record]]
 ):
     run, state = ended(operator, "report_drift", {"day": day(1)})
-    assert state == "success", operator.log(run, "report")
+    assert state == "success", operator.whole_log(run, "report")
     said = operator.xcom(run, "report")
     assert (said["day"], said["reference"], said["compared"], said["frames"]) == (day(1), day(2), True, FRAMES)
     assert said["psi"]["brightness"] > 0.25
@@ -168,13 +168,13 @@ def test_a_day_with_hardly_a_frame_says_that_there_is_nothing_to_compare(
     assert state == "success"
     said = operator.xcom(run, "report")
     assert (said["compared"], said["frames"]) == (False, 0)
-    assert "nothing to compare" in operator.log(run, "report")
+    assert "nothing to compare" in operator.whole_log(run, "report")
 
 
 def test_a_day_without_a_champion_is_bad_data_and_not_tried_again(operator: Visitor, week: dict[int, list[Record]]):
     run, state = ended(operator, "report_drift", {"day": day(30)})
     assert (state, operator.instance(run, "report")["try_number"]) == ("failed", 1)
-    log = operator.log(run, "report")
+    log = operator.whole_log(run, "report")
     assert "report ended with exit code 65" in log or "drift ended with exit code 65" in log
     assert f"nobody was champion of pcb-defects on {day(30)}: give a later --day" in log
 
@@ -189,14 +189,14 @@ def assert_reported(operator: Visitor, *words: str) -> None:
     run, state = ended(operator, "watch_connectors")
     assert (state, operator.tasks(run)) == ("failed", {"report": ["failed"]})
     assert operator.instance(run, "report")["try_number"] == 3
-    log = operator.log(run, "report", attempt=3)
+    log = operator.whole_log(run, "report", attempt=3)
     for word in (SINK, "sightline connectors restart NAME", "failed for good", *words):
         assert word in log, log
 
 
 def test_sinks_that_run_are_reported_with_their_state(operator: Visitor):
     run, state = ended(operator, "watch_connectors")
-    assert state == "success", operator.log(run, "report")
+    assert state == "success", operator.whole_log(run, "report")
     said = operator.xcom(run, "report")
     assert said["missing"] == []
     assert {
@@ -210,7 +210,7 @@ def test_a_sink_that_failed_for_good_is_reported_with_its_reason(stack: Settings
     admin.put_config(SINK, desired(stack)[SINK] | {"connection.username": "nobody"})
     try:
         eventually(lambda: "watchdog_gave_up" in succeed(stack, "logs", "watchdog", "-n", "200").out, seconds=300)
-        assert_reported(operator, "FAILED", "password authentication failed")
+        assert_reported(operator, "FAILED", "Unable to determine Dialect without JDBC metadata")
     finally:
         succeed(stack, "connectors", "apply")
     assert ended(operator, "watch_connectors")[1] == "success"

@@ -100,7 +100,7 @@ def expired(operator: Visitor, form: dict[str, Any] | None = None) -> tuple[Run,
     """A run that ends well, and what its job said."""
     run = operator.start("expire_frames", form)
     state = operator.wait(run, seconds=RUN_SECONDS)
-    assert state == "success", operator.log(run, "expire")
+    assert state == "success", operator.whole_log(run, "expire")
     assert operator.tasks(run) == {"expire": ["success"], "verify": ["success"]}
     return run, operator.xcom(run, "expire")
 
@@ -124,7 +124,7 @@ def test_a_rehearsal_says_what_would_go_and_removes_nothing(
     assert {name: len(found["objects"]) for name, found in before.items()} == {BY_SETTINGS: 8, BY_FORM: 8, OTHER: 5}
     run, said = expired(operator, {"rehearsal": True})
     assert (said["is_dry_run"], said["frames"], said["kept"], set(said["cameras"])) == (True, 4, 1, {BY_SETTINGS})
-    assert f"{days_ago(9):%Y-%m-%d} {BY_SETTINGS}: 4 frames" in operator.log(run, "expire")
+    assert f"{days_ago(9):%Y-%m-%d} {BY_SETTINGS}: 4 frames" in operator.whole_log(run, "expire")
     assert {camera: of(stack, camera) for camera in before} == before
 
 
@@ -167,7 +167,7 @@ def test_more_days_than_all_have_are_refused_and_not_tried_again(operator: Visit
     assert operator.wait(run, seconds=RUN_SECONDS) == "failed"
     assert operator.tasks(run) == {"expire": ["failed"], "verify": ["upstream_failed"]}
     assert operator.instance(run, "expire")["try_number"] == 1
-    assert f"{BY_FORM}: --days is from 1 to 90" in operator.log(run, "expire")
+    assert f"{BY_FORM}: --days is from 1 to 90" in operator.whole_log(run, "expire")
 
 
 def test_a_job_that_is_killed_in_the_middle_is_tried_again_and_ends_the_same(
@@ -188,9 +188,9 @@ def test_a_job_that_is_killed_in_the_middle_is_tried_again_and_ends_the_same(
     assert 0 < left <= len(frames), "the job was not in its middle"
     os.kill(job.pid, signal.SIGKILL)
 
-    assert operator.wait(run, seconds=RUN_SECONDS) == "success", operator.log(run, "expire", attempt=2)
+    assert operator.wait(run, seconds=RUN_SECONDS) == "success", operator.whole_log(run, "expire", attempt=2)
     assert operator.instance(run, "expire")["try_number"] == 2
-    assert "exit code 137" in operator.log(run, "expire")
+    assert "exit code 137" in operator.whole_log(run, "expire")
     assert keys(stack, KILLED) == [frames[0]["object_key"]]
     there = of(stack, KILLED)
     assert [len(there.get(name, [])) for name in ("frames", "predictions", "kept_frames", "reviews")] == [0, 0, 1, 1]

@@ -68,7 +68,7 @@ def test_without_a_label_there_is_nothing_to_learn_and_no_second_try(operator: V
     states = operator.tasks(run)
     assert states == {"export_labels": ["failed"], **{name: ["upstream_failed"] for name in TASKS[1:]}}
     assert operator.instance(run, "export_labels")["try_number"] == 1
-    assert "export-labels ended with exit code 65" in operator.log(run, "export_labels")
+    assert "export-labels ended with exit code 65" in operator.whole_log(run, "export_labels")
 
 
 def test_reviewed_frames_become_a_challenger_and_its_promotion_is_asked_for(stack: Settings, operator: Visitor):
@@ -98,7 +98,7 @@ def test_reviewed_frames_become_a_challenger_and_its_promotion_is_asked_for(stac
     asked = Run(dag="promote_model", run_id=promotions(operator)[0]["dag_run_id"])
     # No frame of the gate set has been reviewed: the evidence is refused, of this very version, and nothing changes.
     assert operator.wait(asked, seconds=600) == "failed"
-    assert f"model gate {delivered['version']} --evaluate-only" in operator.log(asked, "evaluate")
+    assert f"model gate {delivered['version']} --evaluate-only" in operator.whole_log(asked, "evaluate")
     assert operator.tasks(asked)["approve"] == ["upstream_failed"]
     assert reviewer.get("/v1/models").json()["champion"] == "1"
 
@@ -112,4 +112,4 @@ def corners(box: Any) -> tuple[float, float, float, float]:
 def told(operator: Visitor, run: Run) -> str:
     """The log of the task that failed."""
     failed = [name for name, states in operator.tasks(run).items() if states == ["failed"]]
-    return "\n".join(operator.log(run, name)[-6000:] for name in failed)
+    return "\n".join(operator.whole_log(run, name)[-6000:] for name in failed)

@@ -111,6 +111,15 @@ class Visitor:
         assert answer.status_code == 200, answer.text
         return answer.text
 
+    def whole_log(self, run: Run, task: str, *, attempt: int = 1, index: int = -1) -> str:
+        """The log of a try that is over: it comes into the store a moment after its end."""
+
+        def is_there() -> bool:
+            return "Post Execute" in self.log(run, task, attempt=attempt, index=index)
+
+        wait_for(is_there, {True})
+        return self.log(run, task, attempt=attempt, index=index)
+
     def clear(self, run: Run, *tasks: str) -> None:
         """Has tasks, and what comes after them, run again."""
         body = {"dry_run": False, "dag_run_id": run.run_id, "task_ids": list(tasks), "include_downstream": True}
