@@ -88,7 +88,7 @@ def expire(
     return _batch("expire", *own, *((how,) if how else ()))
 
 
-def watch(promotion: str, *) -> tuple[str, ...]:
+def watch(promotion: str) -> tuple[str, ...]:
     """The watch window of one row of the ledger."""
     return _batch("watch", "--promotion", promotion)
 
