@@ -43,6 +43,8 @@ def work(*, scheduler: int, **given: Any) -> None:
     """A worker's life: Airflow's loop, which ends with its scheduler."""
     threading.Thread(target=_end_with, args=(scheduler, given["input"]), daemon=True).start()
     local_executor._run_worker(**given)  # noqa: SLF001 - Airflow has no other way in
+    if os.getppid() != scheduler:  # a sibling's word may have come here, and our own thread ends with us unheard
+        given["input"].put(None)
 
 
 def _end_with(scheduler: int, queue: Any) -> None:
