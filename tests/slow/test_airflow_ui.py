@@ -132,7 +132,7 @@ def test_an_approver_reads_the_table_and_approves(
     wait_for(lambda: viewer.tasks(run)["wait_until_served"], [["success"]], seconds=RUN_SECONDS)
     shot(page, "approved", tmp_path)
     newest = ledger(full)[0]
-    assert (newest["version"], newest["approved_by_name"]) == ("2", "approver")
+    assert (newest["version"], newest["approved_by_name"]) == ("2", "approver (by sightline-jobs)")
 
 
 @pytest.mark.parametrize("name", DAGS)

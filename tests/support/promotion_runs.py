@@ -1,6 +1,7 @@
 """Runs of promote_model in a real Airflow: found, waited for, answered.
 
 request = asked(operator, run)                   what an approver reads: subject, body; once it waits
+answered(approver, run, "Approve")
 started_by_itself(operator, known)               the run that a delivery started
 ledger(settings)                                 newest first
 """
@@ -50,6 +51,24 @@ def asked(someone: Visitor, run: Run) -> dict[str, Any]:
     assert someone.tasks(run)["approve"] == ["awaiting_input"], someone.tasks(run)
     found: dict[str, Any] = someone.said(f"{run.path}/taskInstances/approve/-1/hitlDetails")
     return found
+
+
+def answered(someone: Visitor, run: Run, option: str) -> None:
+    """The request is answered, and its task has taken the answer.
+
+    A program may be quicker than the scheduler: answered before the scheduler has heard that the task now waits, the task
+    is tried again (Airflow 3.3), and asks anew.
+    """
+
+    def given() -> bool:
+        state = states(someone, run)["approve"]
+        if state == "awaiting_input":
+            answer = someone.answer(run, "approve", option)
+            assert answer.status_code == 200, answer.text
+        return state == "success"
+
+    asked(someone, run)
+    eventually(given, seconds=SECONDS, every=2)
 
 
 def states(someone: Visitor, run: Run) -> dict[str, str | None]:
