@@ -29,6 +29,7 @@ from tests.support.handovers import DEMO, WEAKER, a_handover
 from tests.support.promotion_runs import (
     AFTER_GATE,
     DAG,
+    answered,
     asked,
     champion,
     delivered,
@@ -60,6 +61,7 @@ BOARDS = 40
 ANSWER_SECONDS = 150  # that an approver has: what waits longer is rejected
 RUN_SECONDS = 900
 WATCHED = "watched"
+APPROVER = {name: number for number, name in realm.people_with("approver")}["approver"]
 NEVER_CAME = dict.fromkeys(("promote", "wait_until_served", "watch"), "skipped")
 
 
@@ -126,9 +128,7 @@ def test_no_answer_is_a_rejection(full: Settings, better: tuple[str, Run]) -> No
 def test_a_rejection_changes_nothing(full: Settings, better: tuple[str, Run]) -> None:
     version, _ = better
     before, run = ledger(full), started(full, version)
-    asked(visitor(full, "approver"), run)
-    answer = visitor(full, "approver").answer(run, "approve", "Reject")
-    assert answer.status_code == 200, answer.text
+    answered(visitor(full, "approver"), run, "Reject")
     viewer = visitor(full, "viewer")
     assert viewer.wait(run, seconds=RUN_SECONDS) == "success"
     assert states(viewer, run) == {"evaluate": "success", "gate": "success", "approve": "success", **NEVER_CAME}
@@ -185,15 +185,13 @@ def test_approved_it_is_promoted_in_the_approvers_name_served_and_kept(
     run = started(full, version, reason="it finds more")
     asked(visitor(full, "approver"), run)
     with sending(full, WATCHED):
-        answer = visitor(full, "approver").answer(run, "approve", "Approve")
-        assert answer.status_code == 200, answer.text
+        answered(visitor(full, "approver"), run, "Approve")
         operator = visitor(full, "operator")
         assert operator.wait(run, seconds=RUN_SECONDS) == "success"
     assert set(states(operator, run).values()) == {"success"}
     newest = ledger(full)[0]
     assert (newest["version"], newest["previous_version"], newest["state"]) == (version, "1", "done")
-    assert (newest["approved_by"], newest["approved_by_name"]) in realm.people_with("approver")
-    assert newest["approved_by_name"] == "approver"
+    assert (newest["approved_by"], newest["approved_by_name"]) == (APPROVER, "approver (by sightline-jobs)")
     assert newest["reason"] == "it finds more"
     said = operator.xcom(run, "watch")
     assert (said["outcome"], said["promotion"], said["causes"]) == ("kept", newest["id"], [])
@@ -211,7 +209,7 @@ def test_a_cause_in_the_window_rolls_back_and_the_task_says_so(
     run = started(full, version)
     asked(visitor(full, "approver"), run)
     with sending(full, WATCHED, cut_off(tmp_path / "cut")), sending(full, "sound"):
-        assert visitor(full, "approver").answer(run, "approve", "Approve").status_code == 200
+        answered(visitor(full, "approver"), run, "Approve")
         operator = visitor(full, "operator")
         assert operator.wait(run, seconds=RUN_SECONDS) == "success"
     assert states(operator, run)["watch"] == "skipped"

@@ -1,6 +1,7 @@
 """Runs of promote_model in a real Airflow: found, waited for, answered.
 
 request = asked(operator, run)                   what an approver reads: subject, body; once it waits
+answered(approver, run, "Approve")
 started_by_itself(operator, known)               the run that a delivery started
 ledger(settings)                                 newest first
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +25,7 @@ from tests.support.waiting import eventually
 
 DAG: Final = "promote_model"
 AFTER_GATE: Final = ("approve", "promote", "wait_until_served", "watch")
+READING: Final = timedelta(seconds=20)  # what a person takes for a request
 SECONDS: Final = 900.0  # a machine that does much beside
 
 
@@ -50,6 +53,29 @@ def asked(someone: Visitor, run: Run) -> dict[str, Any]:
     assert someone.tasks(run)["approve"] == ["awaiting_input"], someone.tasks(run)
     found: dict[str, Any] = someone.said(f"{run.path}/taskInstances/approve/-1/hitlDetails")
     return found
+
+
+def answered(someone: Visitor, run: Run, option: str) -> None:
+    """The request is answered, and its task has taken the answer.
+
+    Not at once, as no person does either: answered before the scheduler has heard that the task waits, the task is tried
+    again (Airflow 3.3), and asks anew.
+    """
+
+    def given() -> bool:
+        if states(someone, run)["approve"] == "awaiting_input" and _is_read(asked(someone, run)):
+            answer = someone.answer(run, "approve", option)
+            assert answer.status_code == 200, answer.text
+        return states(someone, run)["approve"] == "success"
+
+    asked(someone, run)
+    eventually(given, seconds=SECONDS, every=2)
+
+
+def _is_read(request: dict[str, Any]) -> bool:
+    return (
+        datetime.now(UTC) - datetime.fromisoformat(request["created_at"]) > READING and not request["response_received"]
+    )
 
 
 def states(someone: Visitor, run: Run) -> dict[str, str | None]:
