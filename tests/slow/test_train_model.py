@@ -37,7 +37,7 @@ pytestmark = [
 ]
 
 CAMERA, BOARDS, SEED = "line-1", 40, 21
-FORM = {"minutes": 0.5, "side": 128, "batch": 4, "init": "inference/delivery/demo_model"}
+FORM = {"minutes": 0.3, "side": 128, "batch": 4, "init": "inference/delivery/demo_model"}
 TASKS = ("export_labels", "fetch_labels", "train", "export", "deliver")
 TRAIN_SECONDS = 2400
 
