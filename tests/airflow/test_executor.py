@@ -8,7 +8,7 @@ import time
 
 import psutil
 
-WORKERS = 2
+WORKERS = 4
 STARTS = f"""
 import time
 from sightline_airflow.executor import LocalExecutor
