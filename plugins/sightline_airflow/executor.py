@@ -1,7 +1,7 @@
 """Airflow's LocalExecutor, whose workers do not outlive their scheduler.
 
 scheduler ──queue──► worker, worker, …      a scheduler that ends hands each of them a "no more"
-    └─ killed -9: nobody does, and they would wait for ever beside those of the next one. Here each hands itself one.
+    └─ killed -9: nobody does, and they would wait for ever beside those of the next one. Here they look after it.
 
 A task that was running is tried again, as Airflow has it.
 """
@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import threading
-import time
 from typing import Any, Final
 
 from airflow.executors import local_executor
@@ -23,13 +21,12 @@ class LocalExecutor(local_executor.LocalExecutor):
     """Named in the setting core.executor."""
 
     def _spawn_worker(self) -> None:
-        """As Airflow's own, with another function in the process."""
+        """As Airflow's own, with another end of the queue."""
         worker = multiprocessing.Process(
-            target=work,
+            target=local_executor._run_worker,  # noqa: SLF001 - Airflow has no other way in
             kwargs={
-                "scheduler": os.getpid(),
                 "logger_name": self.log.name,
-                "input": self.activity_queue,
+                "input": Input(self.activity_queue, scheduler=os.getpid()),
                 "output": self.result_queue,
                 "unread_messages": self._unread_messages,
                 "team_conf": self.conf,
@@ -39,16 +36,21 @@ class LocalExecutor(local_executor.LocalExecutor):
         self.workers[worker.pid] = worker
 
 
-def work(*, scheduler: int, **given: Any) -> None:
-    """A worker's life: Airflow's loop, which ends with its scheduler."""
-    threading.Thread(target=_end_with, args=(scheduler, given["input"]), daemon=True).start()
-    local_executor._run_worker(**given)  # noqa: SLF001 - Airflow has no other way in
-    if os.getppid() != scheduler:  # a sibling's word may have come here, and our own thread ends with us unheard
-        given["input"].put(None)
+class Input:
+    """What a worker reads: a SimpleQueue that is at its end when the scheduler is gone."""
 
+    def __init__(self, queue: Any, *, scheduler: int) -> None:
+        self._queue = queue
+        self._scheduler = scheduler
 
-def _end_with(scheduler: int, queue: Any) -> None:
-    """Says "no more" when the scheduler is gone. What the queue held before is done first."""
-    while os.getppid() == scheduler:
-        time.sleep(LOOK_SECONDS)
-    queue.put(None)
+    def get(self) -> Any:
+        """The next workload.
+
+        Raises:
+            EOFError: the scheduler is gone; Airflow's loop ends with it.
+        """
+        while os.getppid() == self._scheduler:
+            with self._queue._rlock:  # noqa: SLF001 - its own get waits without limit
+                if self._queue._reader.poll(LOOK_SECONDS):  # noqa: SLF001
+                    return self._queue._reader.recv()  # noqa: SLF001
+        raise EOFError

@@ -116,6 +116,7 @@ def environment(home: Home, settings: Settings, table: Mapping[str, int], logins
         "KEYCLOAK_AUTH_MANAGER__REALM": keycloak.REALM,
         "KEYCLOAK_AUTH_MANAGER__CLIENT_ID": airflow_permissions.CLIENT,
         "KEYCLOAK_AUTH_MANAGER__CLIENT_SECRET": logins.accounts.get(airflow_permissions.CLIENT, ""),
+        "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "60",  # what a killed scheduler left is not tried again sooner
         "LOGGING__REMOTE_LOGGING": "True",
         "LOGGING__REMOTE_BASE_LOG_FOLDER": f"s3://{LOGS_BUCKET}",
         "LOGGING__REMOTE_LOG_CONN_ID": "sightline_s3",

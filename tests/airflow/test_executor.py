@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-WORKERS = 2
+WORKERS = 4
 STARTS = f"""
 import sys
 import time
