@@ -142,7 +142,8 @@ def test_a_day_that_drifted_is_drawn_in_mlflow_and_its_frames_go_first_in_the_qu
     assert (said["day"], said["reference"], said["compared"], said["frames"]) == (day(1), day(2), True, FRAMES)
     assert said["psi"]["brightness"] > 0.25
     assert "brightness" in said["shifted"]
-    assert 0 < said["newly_marked"] == len(said["marked"]) <= 20
+    assert 0 < len(said["marked"]) <= 20
+    assert said["newly_marked"] in {0, len(said["marked"])}  # 0: the nightly run, unpaused, had that day before
     assert set(said["marked"]) <= {frame["frame_id"] for frame in week[1]}
 
     client = mlflow_client.connect(as_jobs(stack))
