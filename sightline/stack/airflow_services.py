@@ -23,7 +23,7 @@ import httpx
 from contracts.errors import Misconfigured, Transient
 from contracts.settings import PREFIX, PostgresSettings, S3Settings, Settings
 from sightline.stack import airflow_permissions, keycloak, realm
-from sightline.stack.home import Home
+from sightline.stack.home import Home, gate_sets
 from sightline.stack.install import ROOT, Binaries
 from sightline.stack.logins import Logins
 from sightline.stack.ports import LOOPBACK, ports
@@ -33,6 +33,7 @@ DATABASE: Final = "airflow"
 LOGS_BUCKET: Final = "airflow-logs"
 JOBS: Final = "sightline-jobs"  # in the realm: who a job is towards the API and MLflow
 PARALLELISM: Final = 4
+GATE_BOARDS: Final = 100  # of the seed gate set: enough labels of each class, in two minutes
 GPU_POOL: Final = "gpu"
 DATABASE_SCRIPT: Final = Path(__file__).with_name("airflow_database.py")
 
@@ -135,8 +136,16 @@ def environment(home: Home, settings: Settings, table: Mapping[str, int], logins
         f"{PREFIX}JOBS__PYTHON": sys.executable,
         f"{PREFIX}JOBS__FOLDER": str(ROOT),
         f"{PREFIX}JOBS__APPROVERS": json.dumps(realm.people_with("approver")),
+        f"{PREFIX}JOBS__GATE_BOARDS": str(_gate_boards(settings)),
         "PYTHONPATH": f"{ROOT}:{ROOT / 'plugins'}",  # contracts.settings, sightline_airflow
     }
+
+
+def _gate_boards(settings: Settings) -> int:
+    """A delivery is judged on simulated boards while those count here, unless somebody said otherwise."""
+    if "gate_boards" in settings.jobs.model_fields_set or gate_sets(settings) == "reviewed":
+        return settings.jobs.gate_boards
+    return GATE_BOARDS
 
 
 def jobs_environment(logins: Logins) -> dict[str, str]:

@@ -178,7 +178,7 @@ def _settings_text(home: Home, settings: Settings, before: Mapping[str, str]) ->
         realm = f"http://{LOOPBACK}:{table['keycloak']}/realms/sightline"
         values |= {
             "SERVING__FOLLOWS_LEDGER": "true",
-            "PROMOTION__GATE_SETS": _gate_sets(settings),
+            "PROMOTION__GATE_SETS": gate_sets(settings),
             "API__URL": f"http://{LOOPBACK}:{table['api']}",
             "API__HOST": LOOPBACK,
             "API__PORT": str(table["api"]),
@@ -191,7 +191,7 @@ def _settings_text(home: Home, settings: Settings, before: Mapping[str, str]) ->
     return head + "".join(f"{PREFIX}{name}='{value}'\n" for name, value in values.items())
 
 
-def _gate_sets(settings: Settings) -> str:
+def gate_sets(settings: Settings) -> str:
     """A fresh stack has no reviews to judge by: simulated boards do, unless somebody said otherwise."""
     return settings.promotion.gate_sets if "gate_sets" in settings.promotion.model_fields_set else "any"
 

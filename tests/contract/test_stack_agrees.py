@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from pydantic import SecretStr
@@ -191,6 +191,25 @@ def test_airflow_is_told_everything_by_its_environment(all_services: tuple[Servi
         assert "read_only=on" in connections["SIGHTLINE_POSTGRES"]["extra"]["options"]
         logins = [name for name in given if name.startswith(f"{PREFIX}LOGIN__")]
         assert not logins or service.name.endswith(("scheduler", "triggerer"))
+
+
+@pytest.mark.parametrize(
+    ("said", "boards"),
+    [
+        ({}, "100"),
+        ({"promotion": {"gate_sets": "reviewed"}}, "0"),
+        ({"jobs": {"gate_boards": 0}}, "0"),
+        ({"jobs": {"gate_boards": 300}}, "300"),
+    ],
+)
+def test_a_delivery_is_judged_on_simulated_boards_where_those_count(
+    said: dict[str, Any], boards: str, home: Home, settings: Settings
+):
+    told = Settings(**{"stack": settings.stack, **said})
+    [scheduler] = [
+        service for service in services(home, told, binaries(), LOGINS) if service.name == "airflow-scheduler"
+    ]
+    assert scheduler.environment[f"{PREFIX}JOBS__GATE_BOARDS"] == boards
 
 
 def test_the_demo_approvers_are_named_to_the_jobs(all_services: tuple[Service, ...]):
