@@ -28,11 +28,9 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import Asset, AssetWatcher, Param, dag, task
-from airflow.sdk.exceptions import AirflowFailException
 
-from sightline_airflow import approval, commands, replicas
+from sightline_airflow import approval, approving, commands, replicas
 from sightline_airflow.asking import as_airflow, rows
 from sightline_airflow.jobs import DEFAULTS, EVALUATE, GATE, PROMOTE, WATCH, job, settings
 from sightline_airflow.triggers import ChallengerTrigger
@@ -65,12 +63,7 @@ def which(context: Any) -> str | None:
 
 def promotion(context: Any) -> tuple[str, ...]:
     """In the name of who approved."""
-    answer = context["ti"].xcom_pull(task_ids="approve")
-    if not answer or not answer["responded_by_user"]:
-        raise AirflowFailException(
-            "nobody has approved: the task was marked, not answered. Clear `approve`, and have it answered"
-        )
-    who = answer["responded_by_user"]
+    who = approving.approver(context["ti"])
     version = context["ti"].xcom_pull(task_ids="gate")["version"]
     return commands.promote(
         version, reason=context["params"]["reason"], approver_id=who["id"], approver_name=who["name"]
@@ -85,7 +78,7 @@ def promotion(context: Any) -> tuple[str, ...]:
     dagrun_timeout=timedelta(days=3),
     default_args=DEFAULTS,
     params=FORM,
-    user_defined_macros={"request": lambda verdict: approval.request(settings(), verdict)},
+    user_defined_macros={"request": lambda verdict, reason: approval.request(settings(), verdict, reason=reason)},
     doc_md=__doc__,
     tags=["models", "approval"],
 )
@@ -115,12 +108,12 @@ def promote_model() -> None:
             digest=context["ti"].xcom_pull(task_ids="evaluate")["digest"],
         ),
     )
-    approve = ApprovalOperator(
+    approve = approving.PromotionApproval(
         task_id="approve",
         subject="Make version {{ ti.xcom_pull(task_ids='gate')['version'] }} the champion?",
-        body="{{ request(ti.xcom_pull(task_ids='gate')) }}",
+        body="{{ request(ti.xcom_pull(task_ids='gate'), params.reason) }}",
         assigned_users=approval.approvers(settings()),
-        defaults=ApprovalOperator.REJECT,
+        defaults=approving.PromotionApproval.REJECT,
         response_timeout=timedelta(hours=settings().jobs.approval_hours),
         execution_timeout=None,  # response_timeout is the limit of the wait
         ignore_downstream_trigger_rules=True,

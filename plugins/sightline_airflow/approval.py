@@ -12,6 +12,7 @@ from typing import Any, Final
 from contracts.settings import Settings
 from sightline_airflow.pages import model_version_url, review_url
 
+_MARKS: Final = frozenset("\\`*_{}[]()<>#+-.!|~")
 _COLUMNS: Final = (
     ("ap50_95", "mAP50-95"),
     ("recall", "recall"),
@@ -26,8 +27,8 @@ def approvers(settings: Settings) -> list[dict[str, str]]:
     return named or [{"id": "nobody", "name": "nobody: SIGHTLINE_JOBS__APPROVERS names no one"}]
 
 
-def request(settings: Settings, verdict: Mapping[str, Any]) -> str:
-    """The body of the request."""
+def request(settings: Settings, verdict: Mapping[str, Any], *, reason: str) -> str:
+    """The body of the request. `reason` is what whoever started the run wrote: it goes to the ledger in the approver's name."""
     version, champion = str(verdict["version"]), verdict.get("champion_version")
     figures = verdict.get("figures", {})
     pages = [f"[Version {version} in MLflow]({model_version_url(settings, version)})"]
@@ -40,9 +41,14 @@ def request(settings: Settings, verdict: Mapping[str, Any]) -> str:
     return (
         f"Version **{version}** of {verdict['model']} against {against}, on {figures.get('dataset', 'the gate set')}. "
         "Approve makes it champion for every process, in your name; the watch window follows. Reject, or no answer, "
-        f"changes nothing.\n\n{' · '.join(pages)}\n\n{comparison(figures)}{took}\n\n"
+        f"changes nothing.\n\nThe ledger keeps as the reason: {_plain(reason)}\n\n{' · '.join(pages)}\n\n{comparison(figures)}{took}\n\n"
         f"The gate says **{verdict['verdict']}**:\n\n{reasons}\n"
     )
+
+
+def _plain(text: str) -> str:
+    """As it is, whatever Markdown would make of it."""
+    return "".join(f"\\{sign}" if sign in _MARKS else sign for sign in " ".join(text.split()))
 
 
 def comparison(figures: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from airflow.sdk import literal
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from sightline_airflow.outcome import Outcome, outcome, words
@@ -53,3 +54,8 @@ def failure(job: str, exit_code: int | None, *, result: Any = None, tail: Iterab
 def resolved(command: Sequence[str] | Callable[[Any], Sequence[str]], context: Any) -> Sequence[str]:
     """The words themselves, where a function was given."""
     return list(command(context)) if callable(command) else command
+
+
+def literally(command: Any) -> Any:
+    """Words that Airflow's templates leave as they are. What a task before this one returned is no template anyway."""
+    return [literal(word) for word in command] if isinstance(command, list | tuple) else command

@@ -22,7 +22,7 @@ from airflow.sdk.log import mask_secret
 from contracts.settings import Settings
 from sightline_airflow import leash
 from sightline_airflow.commands import PYTHON
-from sightline_airflow.ending import end, resolved
+from sightline_airflow.ending import end, literally, resolved
 from sightline_airflow.jobs import Kind, Words, settings
 from sightline_airflow.links import LINKS
 
@@ -45,8 +45,8 @@ class LocalJobOperator(BaseOperator):
         self._leash: subprocess.Popen[bytes] | None = None
 
     def render_template_fields(self, context: Any, jinja_env: Any = None) -> None:
-        """A function becomes its words first, so that the page shows them."""
-        self.command = resolved(self.command, context)
+        """A function becomes its words first, so that the page shows them. No word is a template: a form's would run."""
+        self.command = literally(resolved(self.command, context))
         super().render_template_fields(context, jinja_env)
 
     def execute(self, context: Any) -> Any:

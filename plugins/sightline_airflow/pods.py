@@ -15,7 +15,7 @@ from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperato
 from airflow.sdk.exceptions import AirflowException, AirflowSkipException
 
 from sightline_airflow import pod_parts
-from sightline_airflow.ending import failure, resolved
+from sightline_airflow.ending import failure, literally, resolved
 from sightline_airflow.jobs import Kind, Words, settings
 from sightline_airflow.links import LINKS
 
@@ -41,8 +41,8 @@ class PodJobOperator(KubernetesPodOperator):
         self.active_deadline_seconds = int(limit.total_seconds()) + chosen.startup_seconds
 
     def render_template_fields(self, context: Any, jinja_env: Any = None) -> None:
-        """A function becomes its words first, so that the page shows them."""
-        self.command = resolved(self.command, context)
+        """A function becomes its words first, so that the page shows them. No word is a template: a form's would run."""
+        self.command = literally(resolved(self.command, context))
         super().render_template_fields(context, jinja_env)
 
     def build_pod_request_obj(self, context: Any = None, *, dry_run: bool = False) -> Any:

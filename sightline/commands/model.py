@@ -20,6 +20,7 @@ import typer
 from inference.batch.job import HOLD
 
 if TYPE_CHECKING:
+    from connectors.api_client import Api
     from contracts.settings import Settings
     from inference.delivery.gate_set import GateSet
     from inference.persistence.gate_verdicts import Verdict
@@ -261,11 +262,11 @@ def _decide(
     result: Path | None = None,
     as_json: bool,
 ) -> None:
-    from connectors.api_client import Api, quoted
+    from connectors.api_client import Api
 
     body = {"reason": reason} | ({"on_behalf_of": on_behalf_of} if on_behalf_of else {})
     with Api(_settings()) as api:
-        row = api.post(f"/v1/models/{quoted(version)}/{what}", body)
+        row = _decided(api, version, what, body)
     if result is not None:
         _hand_over(row, result)
     if as_json:
@@ -273,6 +274,29 @@ def _decide(
     else:
         before = f" instead of {row['previous_version']}" if row["previous_version"] else ""
         print(f"version {row['version']} is champion{before} (row {row['id']} of the ledger)")
+
+
+def _decided(api: Api, version: str, what: str, body: dict[str, Any]) -> Any:
+    """The ledger's row. A promotion whose answer was lost is asked for again: what is done already is no failure.
+
+    Raises:
+        Transient: another decision is under way, which ends within seconds.
+    """
+    from connectors.api_client import quoted
+    from contracts.errors import Rejected, Transient
+
+    try:
+        return api.post(f"/v1/models/{quoted(version)}/{what}", body)
+    except Rejected as error:
+        if error.code == "promotion_under_way":
+            raise Transient(str(error), is_public=True) from error
+        if error.code != "already_champion" or what != "promote":
+            raise
+        rows = api.get("/v1/promotions", limit=50)["items"]
+        made = next((row for row in rows if row["state"] == "done"), None)
+        if made is None or made["version"] != version:  # somebody was quicker, with another version
+            raise
+        return made
 
 
 @commands.command()

@@ -177,15 +177,46 @@ class Told:
     def __init__(self, **said: Any) -> None:
         self._said = said
 
-    def xcom_pull(self, *, task_ids: str) -> Any:
-        return self._said.get(task_ids)
+    def xcom_pull(self, *, task_ids: str, key: str = "return_value") -> Any:
+        return self._said.get(task_ids if key == "return_value" else f"{task_ids}_{key}")
 
 
-@pytest.mark.parametrize("answer", [None, {"chosen_options": ["Approve"], "responded_by_user": None}])
+SAID = {"evaluate": {"run": "3f", "digest": "ab"}, "gate": {"version": "7"}}
+ASKED = {"version": "7", "run": "3f", "digest": "ab"}
+ADA = {"id": "7f3a", "name": "ada"}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None,
+        {"chosen_options": ["Approve"], "responded_by_user": None},
+        {"chosen_options": ["Reject"], "responded_by_user": ADA},
+    ],
+)
 def test_nothing_is_promoted_that_nobody_has_approved(bag: DagBag, answer: Any) -> None:
     promote = bag.dags["promote_model"].get_task("promote")
     with pytest.raises(AirflowFailException, match="nobody has approved"):
-        promote.command({"ti": Told(approve=answer, gate={"version": "7"}), "params": {"reason": "better"}})
+        promote.command({"ti": Told(approve=answer, approve_asked=ASKED, **SAID), "params": {"reason": "better"}})
+
+
+@pytest.mark.parametrize("asked", [None, ASKED | {"version": "6"}, ASKED | {"run": "2e"}, ASKED | {"digest": "cd"}])
+def test_nothing_is_promoted_but_what_was_approved(bag: DagBag, asked: Any) -> None:
+    promote = bag.dags["promote_model"].get_task("promote")
+    answer = {"chosen_options": ["Approve"], "responded_by_user": ADA}
+    with pytest.raises(AirflowFailException, match="the approval was given for"):
+        promote.command({"ti": Told(approve=answer, approve_asked=asked, **SAID), "params": {"reason": "better"}})
+
+
+def test_what_was_approved_is_promoted_in_the_approvers_name(bag: DagBag) -> None:
+    promote = bag.dags["promote_model"].get_task("promote")
+    answer = {"chosen_options": ["Approve"], "responded_by_user": ADA}
+    words = promote.command(
+        {"ti": Told(approve=answer, approve_asked=ASKED, **SAID), "params": {"reason": "{{ 6*7 }}"}}
+    )
+    promote.command = lambda _: words
+    promote.render_template_fields({})
+    assert {"7", "7f3a", "ada", "{{ 6*7 }}"} <= set(promote.command)
 
 
 def test_the_installations_gate_set_is_the_forms_default(settings_of: Callable[..., Any]) -> None:
