@@ -74,7 +74,9 @@ def test_a_version_seen_before_a_restart_is_not_told_again(monkeypatch: pytest.M
     assert store.seen == "4"
 
 
-def test_a_triggerer_killed_before_the_event_has_left_it_tells_the_version_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_triggerer_killed_before_the_event_has_left_it_tells_the_version_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Airflow keeps an event in memory until its next sync, and resumes the trigger at once."""
     monkeypatch.setattr(triggers, "_models", lambda: models("3"))
     store = Store()

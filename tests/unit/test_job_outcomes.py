@@ -44,6 +44,13 @@ def test_a_sink_that_does_not_run_is_no_fault_of_the_job() -> None:
     assert "fault of the job" in words("check", 1)
 
 
+def test_a_window_that_ends_with_99_has_changed_something() -> None:
+    said = words("watch", 99)
+    assert "it was rolled back, or somebody made another one champion" in said
+    assert "nothing is changed" not in said
+    assert "nothing is changed" in words("gate", 99)
+
+
 def test_frames_are_named_by_lost_images_and_by_broken_rows() -> None:
     broken = [{"topic": "predictions", "key": ["f2", "m", "1"], "what": "x"}, {"topic": "frames", "key": ["f1"]}]
     assert frames_named({"missing_objects": ["f1"], "rows": broken}) == ["f1", "f2"]
