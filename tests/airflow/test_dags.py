@@ -197,10 +197,15 @@ def test_the_installations_gate_set_is_the_forms_default(settings_of: Callable[.
 
 def test_a_promotion_goes_step_by_step(bag: DagBag) -> None:
     dag = bag.dags["promote_model"]
-    steps = ["evaluate", "gate", "approve", "promote", "wait_until_served", "watch"]
-    for task_id, following in itertools.pairwise(steps):
+    for task_id, following in itertools.pairwise(["evaluate", "gate", "approve", "promote"]):
         assert dag.get_task(task_id).downstream_task_ids == {following}
     assert {task.trigger_rule for task in dag.tasks} == {"all_success"}
+
+
+def test_a_new_champion_is_watched_whether_or_not_every_process_serves_it(bag: DagBag) -> None:
+    dag = bag.dags["promote_model"]
+    assert dag.get_task("watch").upstream_task_ids == {"promote"}
+    assert dag.get_task("wait_until_served").upstream_task_ids == {"promote"}
 
 
 def test_a_delivery_starts_the_promotion(bag: DagBag) -> None:
