@@ -222,6 +222,18 @@ def test_gpu_jobs_are_counted_by_their_pool(bag: DagBag) -> None:
     }
 
 
+@pytest.mark.parametrize("task_id", ["fetch_labels", "train", "export", "deliver"])
+def test_a_training_whose_pods_share_no_folder_fails_at_once(settings_of: Callable[..., Any], task_id: str) -> None:
+    """Its labels would go into a folder that ends with the pod, and every later task would find nothing."""
+    settings_of(JOBS__RUNNER="kubernetes")
+    dag = DagBag(str(DAGS)).dags["train_model"]
+    context = {"ti": Told(export_labels={"digest": "ab"}), "params": dag.params.dump(), "run_id": "manual__1"}
+    with pytest.raises(AirflowFailException, match="SIGHTLINE_JOBS__WORKSPACE_CLAIM"):
+        dag.get_task(task_id).command(context)
+    settings_of(JOBS__RUNNER="kubernetes", JOBS__WORKSPACE_CLAIM="training")
+    assert any("/workspace/manual__1/" in word for word in dag.get_task(task_id).command(context))
+
+
 def test_what_runs_as_pods_is_wired_as_what_runs_here(settings_of: Callable[..., Any], bag: DagBag) -> None:
     settings_of(JOBS__RUNNER="kubernetes", JOBS__GPUS="1")
     pods = DagBag(str(DAGS))
