@@ -58,8 +58,8 @@ class JobSettings(_Part):
     secret: str = "sightline-jobs"  # noqa: S105 - the name of the Secret with a job's SIGHTLINE_ variables
     configmap: str | None = None  # those that are no secret
     image_pull_secret: str | None = None
-    workspace_claim: str | None = None  # a PersistentVolumeClaim; None: a training's folder dies with its pod
-    workspace_size: str = "20Gi"  # at most, without a claim
+    workspace_claim: str | None = None  # a PersistentVolumeClaim; None: no training, whose pods share files
+    workspace_size: str = "20Gi"  # at most, of a single pod without a claim
     node_selector: dict[str, str] = {}
     gpu_node_selector: dict[str, str] = {}  # beside it, for jobs with a GPU
     tolerations: tuple[Toleration, ...] = ()

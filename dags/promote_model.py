@@ -1,6 +1,7 @@
 """# promote_model: from challenger to champion
 
-evaluate ─► gate ─► approve ─► promote ─► wait_until_served ─► watch
+evaluate ─► gate ─► approve ─► promote ─┬─► wait_until_served
+                                        └─► watch
 
 **When.** By itself when a version becomes the challenger (`sightline model deliver`). By the form for any version.
 
@@ -9,7 +10,7 @@ evaluate ─► gate ─► approve ─► promote ─► wait_until_served ─�
    `promotion.gate_file` names. Exit code 99 is *hold*: everything after it is skipped, and the champion stays.
 3. `approve` asks a person: **Required Actions** in this page. No answer is a rejection, and a rejection changes nothing.
 4. `promote` writes the ledger in the name of who approved. Every process follows within seconds; `wait_until_served` sees that.
-5. `watch` compares with the previous champion for the gate file's window. Exit code 99: it has rolled back, with the reason in
+5. `watch`, meanwhile, compares with the previous champion for the gate file's window. Exit code 99: it has rolled back, with the reason in
    the ledger. Too few frames: the window is longer, never passed in silence.
 
 **When it fails.**
@@ -17,7 +18,8 @@ evaluate ─► gate ─► approve ─► promote ─► wait_until_served ─�
   set). Deliver the model anew.
 - `promote` with 65: the champion or the gate file has changed since the gate decided. Clear `evaluate`. Or simulated boards do
   not count here (`SIGHTLINE_PROMOTION__GATE_SETS`): run it with 0 boards.
-- `wait_until_served`: a process refuses the model and says why. `sightline model rollback --reason …` goes back.
+- `wait_until_served`: a process refuses the model and says why. `sightline model rollback --reason …` goes back; until then
+  `watch` watches.
 - `watch` with 75: fewer frames than the window asks for came; Airflow watches on.
 
 **Again?** Yes: an evaluation is repeated, an approval is asked anew, a version that is champion stays champion.
@@ -31,7 +33,7 @@ from typing import Any
 from airflow.sdk import Asset, AssetWatcher, Param, dag, task
 
 from sightline_airflow import approval, approving, commands, replicas
-from sightline_airflow.asking import as_airflow, rows
+from sightline_airflow.asking import as_airflow, rows, waited
 from sightline_airflow.jobs import DEFAULTS, EVALUATE, GATE, PROMOTE, WATCH, job, settings
 from sightline_airflow.triggers import ChallengerTrigger
 
@@ -90,8 +92,9 @@ def promote_model() -> None:
         """Until every process that is alive serves the new champion."""
         chosen = settings()
         asked = {"model": chosen.mlflow.model_name, "seconds": chosen.serving.replica_seconds}
+        version = context["ti"].xcom_pull(task_ids="gate")["version"]
         with as_airflow():
-            late = replicas.lagging(rows(replicas.SQL, asked), context["ti"].xcom_pull(task_ids="gate")["version"])
+            late = replicas.lagging(rows(replicas.SQL, asked), version, waited=waited(context))
         print("\n".join(late) or "every process serves it")
         return not late
 
@@ -126,7 +129,7 @@ def promote_model() -> None:
         execution_timeout=timedelta(hours=24),
         retries=20,
     )
-    evaluate >> gate >> approve >> promote >> wait_until_served() >> watch
+    evaluate >> gate >> approve >> promote >> [wait_until_served(), watch]
 
 
 promote_model()

@@ -10,7 +10,8 @@ the model and makes it the challenger, which starts `promote_model`.
 
 **Again?** Yes: the same labels give the same dataset; a training that was interrupted goes on.
 
-**When it fails.** `export_labels` with 65: too few reviewed frames. `train` with 78: no torch in its environment, or no GPU
+**When it fails.** `export_labels` with 65: too few reviewed frames. `fetch_labels` at once: on a cluster
+the tasks need a volume that they share, `SIGHTLINE_JOBS__WORKSPACE_CLAIM`. `train` with 78: no torch in its environment, or no GPU
 where one was asked for. `deliver` with 65: the model does not reproduce its golden outputs.
 """
 
@@ -22,6 +23,7 @@ from typing import Any
 from airflow.sdk import Param, dag
 
 from sightline_airflow import commands
+from sightline_airflow.asking import as_airflow
 from sightline_airflow.jobs import DEFAULTS, DELIVER, EXPORT, EXPORT_LABELS, FETCH_LABELS, TRAIN, job, workspace
 
 FORM = {
@@ -52,9 +54,15 @@ FORM = {
 }  # fmt: skip
 
 
+def shared(context: Any) -> str:
+    """The folder of this run. Without one no task is tried again."""
+    with as_airflow():
+        return workspace(context["run_id"])
+
+
 def training(context: Any) -> tuple[str, ...]:
     """As the form says."""
-    form, folder = context["params"], workspace(context["run_id"])
+    form, folder = context["params"], shared(context)
     return commands.train(
         folder=f"{folder}/training",
         labelled=f"{folder}/labels",
@@ -68,7 +76,7 @@ def training(context: Any) -> tuple[str, ...]:
 
 def exporting(context: Any) -> tuple[str, ...]:
     """What was trained, as a folder that can be delivered."""
-    folder = workspace(context["run_id"])
+    folder = shared(context)
     return commands.export(
         folder=f"{folder}/training", labelled=f"{folder}/labels", out=f"{folder}/model", name=context["params"]["name"]
     )
@@ -77,7 +85,7 @@ def exporting(context: Any) -> tuple[str, ...]:
 def fetching(context: Any) -> tuple[str, ...]:
     """The dataset that this run exported, and no later one."""
     digest = context["ti"].xcom_pull(task_ids="export_labels")["digest"]
-    return commands.fetch_labels(digest, folder=f"{workspace(context['run_id'])}/labels")
+    return commands.fetch_labels(digest, folder=f"{shared(context)}/labels")
 
 
 @dag(
@@ -97,9 +105,7 @@ def train_model() -> None:
     fetch = job(FETCH_LABELS, task_id="fetch_labels", command=fetching)
     train = job(TRAIN, task_id="train", command=training, execution_timeout=timedelta(days=3))
     export = job(EXPORT, task_id="export", command=exporting, execution_timeout=timedelta(hours=6))
-    deliver = job(
-        DELIVER, task_id="deliver", command=lambda context: commands.deliver(f"{workspace(context['run_id'])}/model")
-    )
+    deliver = job(DELIVER, task_id="deliver", command=lambda context: commands.deliver(f"{shared(context)}/model"))
     labels >> fetch >> train >> export >> deliver
 
 

@@ -2,8 +2,8 @@
 
 report: every connector and task of ours, its state and, of one that failed, why.
 
-**When.** Every ten minutes. The watchdog restarts what fails; this DAG acts on nothing. It asks three times, two minutes
-apart: a connector that is down for longer is one that the watchdog gave up, or whose store is away.
+**When.** Every ten minutes. The watchdog restarts what fails; this DAG acts on nothing. It asks three times, twice
+`SIGHTLINE_JOBS__RETRY_SECONDS` apart (two minutes, unless that is set): a connector that is down for longer is one that the watchdog gave up, or whose store is away.
 
 **Again?** Yes: it only reads.
 

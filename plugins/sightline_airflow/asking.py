@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
@@ -31,6 +32,12 @@ def rows(sql: str, parameters: Mapping[str, Any]) -> list[Sequence[Any]]:
         raise AirflowException(
             f"Postgres is away or busy ({said}). Airflow tries again; if it stays so, `sightline status` says who is missing"
         ) from error
+
+
+def waited(context: Any) -> timedelta:
+    """How long a sensor waits already; nothing at its first look."""
+    since = context["ti"].get_first_reschedule_date(context)
+    return datetime.now(UTC) - since if since else timedelta()
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from sightline_airflow.outcome import MOST_FRAMES, frames_named
+from sightline_airflow.outcome import HOLD, MOST_FRAMES, frames_named, next_step
 
 log = logging.getLogger("sightline_airflow")
 
@@ -30,9 +30,10 @@ def explain_failure(context: Any) -> None:
 
 
 def tell_hold(context: Any) -> None:
-    """on_skipped_callback: the job said hold (99)."""
+    """on_skipped_callback: the job ended with 99, which means something else to each."""
     task = context["ti"]
-    log.warning("%s of %s: hold. What comes after is skipped, and nothing is changed.", task.task_id, context["run_id"])
+    job = context["task"].kind.name
+    log.warning("%s of %s: exit code %s. %s", task.task_id, context["run_id"], HOLD, next_step(job, HOLD))
 
 
 def _first_line(error: Any) -> str:

@@ -18,6 +18,7 @@ from datetime import timedelta
 from functools import cache
 from typing import Any, Final
 
+from contracts.errors import Misconfigured
 from contracts.settings import Settings
 from sightline_airflow.callbacks import explain_failure, tell_hold
 
@@ -91,9 +92,18 @@ def jobs_of(kind: Kind, *, task_id: str, **rest: Any) -> Any:
 
 
 def workspace(run_id: str) -> str:
-    """The folder that the tasks of one run share."""
+    """The folder that the tasks of one run share.
+
+    Raises:
+        Misconfigured: pods that share none: each would find it empty.
+    """
     chosen = settings()
     if chosen.jobs.runner == "kubernetes":
+        if not chosen.jobs.workspace_claim:
+            raise Misconfigured(
+                "the tasks of a training share no folder, and each pod would find its own empty: name a "
+                "PersistentVolumeClaim in SIGHTLINE_JOBS__WORKSPACE_CLAIM, then clear this task"
+            )
         root = WORKSPACE
     else:
         root = str((chosen.jobs.workspace or chosen.stack.home / "training").absolute())

@@ -25,9 +25,20 @@ _KILLED: Final = 128
 
 def main(words: list[str]) -> int:
     """Runs the command. Returns its exit code; of a signal, 128 and its number, as a shell says it."""
-    child = subprocess.Popen(words, stdin=subprocess.DEVNULL, start_new_session=True)
+    heard: list[int] = []
+    groups: list[int] = []
+
+    def hear(number: int, _: object) -> None:
+        heard.append(number)
+        for group in groups:
+            _signal_group(group, signal.SIGTERM)
+
     for one in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(one, lambda *_: _signal_group(child.pid, signal.SIGTERM))
+        signal.signal(one, hear)
+    child = subprocess.Popen(words, stdin=subprocess.DEVNULL, start_new_session=True)
+    groups.append(child.pid)
+    if heard:  # while the command was being started
+        _signal_group(child.pid, signal.SIGTERM)
     threading.Thread(target=_end_with_the_starter, args=(child.pid,), daemon=True).start()
     code = child.wait()
     _end_group(child.pid)

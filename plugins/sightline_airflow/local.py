@@ -1,7 +1,7 @@
 """A job as a process beside Airflow: its output in the task's log as it comes, its result as XCom.
 
-task ──► leash ──► the job, in a process group of its own
-  └─ cleared, timed out, killed -9: the leash ends the group
+task ──► leash ──► the job, each in a process group of its own
+  └─ cleared, timed out, killed -9 with all of its group: the leash ends the job's
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ import subprocess
 import sys
 import tempfile
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.log import mask_secret
+from pydantic import BaseModel, SecretStr
 
 from contracts.settings import Settings
 from sightline_airflow import leash
@@ -80,6 +81,7 @@ class LocalJobOperator(BaseOperator):
             stderr=subprocess.STDOUT,
             cwd=folder,
             env=environment_of(os.environ, folder),
+            start_new_session=True,  # Airflow kills the task's whole group; the leash must be there to see it
         ) as self._leash:
             assert self._leash.stdout is not None
             for raw in self._leash.stdout:
@@ -105,7 +107,21 @@ def _read(file: Path) -> Any:
 
 def _hide_secrets(chosen: Settings) -> None:
     """Should a job print one, the log has *** in its place."""
-    for section in (chosen.s3, chosen.postgres, chosen.mlflow, chosen.login, chosen.api):
-        for value in dict(section).values():
-            if hasattr(value, "get_secret_value") and value.get_secret_value():
-                mask_secret(value.get_secret_value())
+    for secret in _secrets(chosen):
+        mask_secret(secret)
+
+
+def _secrets(part: Any) -> Iterator[str]:
+    """Every one in a part of the settings tree, however deep."""
+    if isinstance(part, SecretStr):
+        if part.get_secret_value():
+            yield part.get_secret_value()
+    elif isinstance(part, BaseModel):
+        for _, value in part:
+            yield from _secrets(value)
+    elif isinstance(part, Mapping):
+        for value in part.values():
+            yield from _secrets(value)
+    elif isinstance(part, list | tuple):
+        for value in part:
+            yield from _secrets(value)

@@ -35,6 +35,11 @@ _OF_JOB: Final[Mapping[tuple[str, int], str]] = {
     ): "A sink does not run, and this is asked again a little later, for the watchdog restarts what fails. "
     "If it stays so: mend the cause, then `sightline connectors restart NAME`; `sightline connectors apply` makes what is "
     "missing and lets go on what was paused.",
+    (
+        "watch",
+        HOLD,
+    ): "The version is champion no more: it was rolled back, or somebody made another one champion. The result says which "
+    "(`outcome`) and why (`causes`); `sightline model history` has it too.",
 }
 _OTHERWISE: Final = "That is a fault of the job itself: its last lines say where. Airflow tries again."
 
@@ -78,12 +83,12 @@ def words(job: str, exit_code: int | None, *, result: Any = None, tail: Iterable
         lines.append(
             f"Frames: {', '.join(frames[:MOST_FRAMES])}{more}. `sightline trace FRAME_ID` tells each one's life."
         )
-    lines.append(_next(job, exit_code))
+    lines.append(next_step(job, exit_code))
     return "\n".join(lines)
 
 
-def _next(job: str, exit_code: int | None) -> str:
-    """What to do now."""
+def next_step(job: str, exit_code: int | None) -> str:
+    """What it means and what to do now."""
     if exit_code is None:
         return _OTHERWISE
     return _OF_JOB.get((job, exit_code)) or _NEXT.get(exit_code, _OTHERWISE)

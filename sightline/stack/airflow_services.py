@@ -34,7 +34,6 @@ LOGS_BUCKET: Final = "airflow-logs"
 JOBS: Final = "sightline-jobs"  # in the realm: who a job is towards the API and MLflow
 PARALLELISM: Final = 4
 GATE_BOARDS: Final = 100  # of the seed gate set: enough labels of each class, in two minutes
-GPU_POOL: Final = "gpu"
 DATABASE_SCRIPT: Final = Path(__file__).with_name("airflow_database.py")
 
 # Made once and kept in logins.json: with others the stored connections and the running tasks' tokens are worth nothing.
@@ -137,6 +136,7 @@ def environment(home: Home, settings: Settings, table: Mapping[str, int], logins
         f"{PREFIX}JOBS__FOLDER": str(ROOT),
         f"{PREFIX}JOBS__APPROVERS": json.dumps(realm.people_with("approver")),
         f"{PREFIX}JOBS__GATE_BOARDS": str(_gate_boards(settings)),
+        f"{PREFIX}JOBS__POOL": settings.jobs.pool,  # the one that prepare makes
         "PYTHONPATH": f"{ROOT}:{ROOT / 'plugins'}",  # contracts.settings, sightline_airflow
     }
 
@@ -198,7 +198,8 @@ def prepare(home: Home, settings: Settings, environment_folder: Path, logins: Lo
     """
     given = environment(home, settings, ports(settings.stack), logins)
     clean = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")}
-    command = [str(environment_folder / "bin" / "python"), "-P", str(DATABASE_SCRIPT), GPU_POOL, str(PARALLELISM)]
+    python, pool = environment_folder / "bin" / "python", settings.jobs.pool
+    command = [str(python), "-P", str(DATABASE_SCRIPT), pool, str(PARALLELISM)]
     ended = subprocess.run(
         command,
         env=clean | given,

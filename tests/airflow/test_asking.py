@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import json
 import socket
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from sightline_airflow.asking import rows
+from sightline_airflow.asking import rows, waited
 
 
 def test_postgres_away_is_said_in_words_and_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -17,3 +18,16 @@ def test_postgres_away_is_said_in_words_and_tried_again(monkeypatch: pytest.Monk
         with pytest.raises(AirflowException, match=r"Postgres is away or busy .*Airflow tries again") as failed:
             rows("SELECT 1", {})
     assert not isinstance(failed.value, AirflowFailException)
+
+
+def test_a_sensor_has_waited_since_its_first_look() -> None:
+    class Sensor:
+        first: datetime | None = None
+
+        def get_first_reschedule_date(self, _: object) -> datetime | None:
+            return self.first
+
+    sensor = Sensor()
+    assert waited({"ti": sensor}) == timedelta()
+    sensor.first = datetime.now(UTC) - timedelta(minutes=2)
+    assert timedelta(minutes=2) <= waited({"ti": sensor}) < timedelta(minutes=3)

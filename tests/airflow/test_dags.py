@@ -228,10 +228,15 @@ def test_the_installations_gate_set_is_the_forms_default(settings_of: Callable[.
 
 def test_a_promotion_goes_step_by_step(bag: DagBag) -> None:
     dag = bag.dags["promote_model"]
-    steps = ["evaluate", "gate", "approve", "promote", "wait_until_served", "watch"]
-    for task_id, following in itertools.pairwise(steps):
+    for task_id, following in itertools.pairwise(["evaluate", "gate", "approve", "promote"]):
         assert dag.get_task(task_id).downstream_task_ids == {following}
     assert {task.trigger_rule for task in dag.tasks} == {"all_success"}
+
+
+def test_a_new_champion_is_watched_whether_or_not_every_process_serves_it(bag: DagBag) -> None:
+    dag = bag.dags["promote_model"]
+    assert dag.get_task("watch").upstream_task_ids == {"promote"}
+    assert dag.get_task("wait_until_served").upstream_task_ids == {"promote"}
 
 
 def test_a_delivery_starts_the_promotion(bag: DagBag) -> None:
@@ -246,6 +251,18 @@ def test_gpu_jobs_are_counted_by_their_pool(bag: DagBag) -> None:
         ("score_frames", "score"),
         ("train_model", "train"),
     }
+
+
+@pytest.mark.parametrize("task_id", ["fetch_labels", "train", "export", "deliver"])
+def test_a_training_whose_pods_share_no_folder_fails_at_once(settings_of: Callable[..., Any], task_id: str) -> None:
+    """Its labels would go into a folder that ends with the pod, and every later task would find nothing."""
+    settings_of(JOBS__RUNNER="kubernetes")
+    dag = DagBag(str(DAGS)).dags["train_model"]
+    context = {"ti": Told(export_labels={"digest": "ab"}), "params": dag.params.dump(), "run_id": "manual__1"}
+    with pytest.raises(AirflowFailException, match="SIGHTLINE_JOBS__WORKSPACE_CLAIM"):
+        dag.get_task(task_id).command(context)
+    settings_of(JOBS__RUNNER="kubernetes", JOBS__WORKSPACE_CLAIM="training")
+    assert any("/workspace/manual__1/" in word for word in dag.get_task(task_id).command(context))
 
 
 def test_what_runs_as_pods_is_wired_as_what_runs_here(settings_of: Callable[..., Any], bag: DagBag) -> None:

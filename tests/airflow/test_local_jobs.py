@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -11,7 +12,9 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+from pydantic import BaseModel, SecretStr
 
+from contracts.settings import Settings
 from sightline_airflow import leash
 from sightline_airflow.jobs import Kind, job
 from sightline_airflow.local import LocalJobOperator, environment_of
@@ -150,6 +153,45 @@ def test_a_job_ends_when_its_task_is_killed_dead(tmp_path: Path) -> None:
     wait_for(lambda: not is_alive(child))
 
 
+TASK = """
+import os, pathlib, signal, sys
+from sightline_airflow import local
+os.setpgid(0, 0)  # as Airflow has it
+local.LocalJobOperator(task_id="job", kind=local.Kind(name="score"), command=sys.argv[1:])._run(sys.argv[1:], pathlib.Path.cwd())
+"""
+
+
+def test_a_job_ends_when_its_tasks_whole_group_is_killed_dead(tmp_path: Path) -> None:
+    """As Airflow does it when a task does not end by itself, or is one that it no longer knows."""
+    pids = tmp_path / "pids"
+    deaf = "signal.signal(signal.SIGTERM, signal.SIG_IGN)"
+    code = PARENT.format(ignore=deaf, child=CHILD, pids=str(pids)).replace(
+        "str(child.pid)", "f'{child.pid} {__import__(\"os\").getpid()}'"
+    )
+    task = subprocess.Popen([sys.executable, "-c", TASK, sys.executable, "-c", code])
+    wait_for(pids.is_file)
+    family = [int(pid) for pid in wait_for(pids.read_text).split()]
+    assert all(map(is_alive, family))
+    os.killpg(task.pid, signal.SIGKILL)
+    task.wait()
+    wait_for(lambda: not any(map(is_alive, family)))
+
+
+def test_a_leash_that_is_told_to_end_while_it_starts_the_job_passes_it_on() -> None:
+    code = (
+        "import os, runpy, signal, subprocess, sys\n"
+        "class Told(subprocess.Popen):\n"
+        "    def __init__(self, *words, **how):\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "        super().__init__(*words, **how)\n"
+        "subprocess.Popen = Told\n"
+        "runpy.run_path(sys.argv.pop(1), run_name='__main__')\n"
+    )
+    words = [sys.executable, "-c", code, leash.__file__, sys.executable, "-c", "import time; time.sleep(60)"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE) as told:
+        assert told.wait(20) == 128 + signal.SIGTERM
+
+
 def test_a_job_sees_nothing_of_airflows_own(tmp_path: Path) -> None:
     around = {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "secret", "PYTHONPATH": "x", "SIGHTLINE_LOG__LEVEL": "INFO"}
     kept = environment_of(around, tmp_path)
@@ -170,6 +212,27 @@ def test_a_secret_of_the_settings_is_masked(
     settings_of(LOGIN__SERVICE_SECRET="s3cr3t-of-jobs")
     operator.execute(context)
     assert "s3cr3t-of-jobs" in told
+
+
+def test_every_secret_of_the_settings_tree_is_masked(
+    script: Any, context: dict[str, Any], settings_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A section that gets one later, at any depth, is not forgotten."""
+
+    class Deep(BaseModel):
+        table: dict[str, SecretStr] = {"a": SecretStr("in-a-table")}
+        several: tuple[SecretStr, ...] = (SecretStr("in-a-list"), SecretStr(""))
+
+    class Later(Settings):
+        later: Deep = Deep()
+
+    told: list[str] = []
+    monkeypatch.setattr("sightline_airflow.local.mask_secret", told.append)
+    operator = script("")
+    tree = Later(**dict(settings_of(API__TICKET_KEY="a-key-of-tickets")))
+    monkeypatch.setattr("sightline_airflow.local.settings", lambda: tree)
+    operator.execute(context)
+    assert set(told) == {"in-a-table", "in-a-list", "a-key-of-tickets"}
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 20) -> Any:

@@ -74,6 +74,31 @@ def test_a_version_seen_before_a_restart_is_not_told_again(monkeypatch: pytest.M
     assert store.seen == "4"
 
 
+def test_a_triggerer_killed_before_the_event_has_left_it_tells_the_version_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Airflow keeps an event in memory until its next sync, and resumes the trigger at once."""
+    monkeypatch.setattr(triggers, "_models", lambda: models("3"))
+    store = Store()
+
+    async def one_life() -> list[Any]:
+        trigger = ChallengerTrigger(poll_seconds=30)
+        trigger.asset_state_store = store
+        events: list[Any] = []
+
+        async def follow() -> None:
+            async for event in trigger.run():
+                events.append(event.payload)
+
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(follow(), 0.3)
+        return events
+
+    assert asyncio.run(one_life()) == [{"version": "3"}]
+    assert store.seen is None
+    assert asyncio.run(one_life()) == [{"version": "3"}]
+
+
 def test_an_api_that_is_away_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     away = [Transient("the API does not answer"), Misconfigured("401"), Transient("the API does not answer")]
     assert told(monkeypatch, [*away, "3"], Store()) == [{"version": "3"}]

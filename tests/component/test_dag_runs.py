@@ -222,14 +222,15 @@ def test_a_worse_challenger_is_held_and_nobody_is_asked(world: World) -> None:
     states = {name: state for name, (state, _) in said["tasks"].items()}
     assert states.pop("evaluate") == "success"
     assert set(states.values()) == {"skipped"}
-    assert f"gate of {said['run_id']}: hold" in said["output"]
+    assert f"gate of {said['run_id']}: exit code 99. The answer is hold: nothing is changed" in said["output"]
 
 
 def test_a_window_that_rolled_back_is_a_skip_that_is_told(world: World, served: Callable[[str], None]) -> None:
     served("2")
-    said = world.run("promote_model", {}, jobs=PASSES | {"watch": [99, {"outcome": "rolled back"}]}, answer="Approve")
+    said = world.run("promote_model", {}, jobs=PASSES | {"watch": [99, {"outcome": "rolled_back"}]}, answer="Approve")
     assert said["tasks"]["watch"][0] == "skipped"
-    assert f"watch of {said['run_id']}: hold" in said["output"]
+    assert f"watch of {said['run_id']}: exit code 99. The version is champion no more" in said["output"]
+    assert "nothing is changed" not in said["output"]
 
 
 @pytest.mark.parametrize(

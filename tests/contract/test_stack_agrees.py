@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -172,6 +173,21 @@ def test_airflow_can_be_left_out(home: Home, settings: Settings):
     } == set(AIRFLOW)
     assert "airflow" not in {part.name for part in install.parts(alone)}
     assert "airflow" in {part.name for part in install.parts(settings)}
+
+
+def test_airflow_has_the_pool_that_its_tasks_ask_for(home: Home, settings: Settings, monkeypatch: pytest.MonkeyPatch):
+    chosen = settings.model_copy(update={"jobs": settings.jobs.model_copy(update={"pool": "cards"})})
+    asked: list[tuple[list[str], dict[str, str]]] = []
+
+    def run(command: list[str], *, env: dict[str, str], **_: Any) -> subprocess.CompletedProcess[str]:
+        asked.append((command, env))
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(airflow_services.subprocess, "run", run)
+    airflow_services.prepare(home, chosen, Path("/airflow"), LOGINS)
+    [(command, environment)] = asked
+    assert command[-2:] == ["cards", str(airflow_services.PARALLELISM)]
+    assert environment["SIGHTLINE_JOBS__POOL"] == "cards"
 
 
 def test_airflow_is_told_everything_by_its_environment(all_services: tuple[Service, ...], settings: Settings):

@@ -14,7 +14,7 @@ import pytest
 from contracts.settings import Settings
 from inference.persistence.objects import make_client
 from sightline.stack import airflow_permissions, install, logins, realm
-from sightline.stack.airflow_services import GPU_POOL, LOGS_BUCKET
+from sightline.stack.airflow_services import LOGS_BUCKET
 from sightline.stack.home import Home
 from sightline.stack.ports import ports
 from sightline.stack.supervision import Supervisor
@@ -161,7 +161,7 @@ def test_only_the_approver_answers_what_waits_for_one(jobs: Settings, url: str):
 def test_an_admin_sees_connections_and_pools_and_a_deferred_job_keeps_its_slot(jobs: Settings, url: str):
     admin = visitor(jobs, "admin")
     assert admin.get("/connections").status_code == 200
-    assert admin.said(f"/pools/{GPU_POOL}")["include_deferred"] is True
+    assert admin.said(f"/pools/{jobs.jobs.pool}")["include_deferred"] is True
 
 
 def test_a_script_gets_in_with_airflows_own_account_and_with_no_other(jobs: Settings, url: str):

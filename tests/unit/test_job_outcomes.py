@@ -44,6 +44,13 @@ def test_a_sink_that_does_not_run_is_no_fault_of_the_job() -> None:
     assert "fault of the job" in words("check", 1)
 
 
+def test_a_window_that_ends_with_99_has_changed_something() -> None:
+    said = words("watch", 99)
+    assert "it was rolled back, or somebody made another one champion" in said
+    assert "nothing is changed" not in said
+    assert "nothing is changed" in words("gate", 99)
+
+
 def test_frames_are_named_by_lost_images_and_by_broken_rows() -> None:
     broken = [{"topic": "predictions", "key": ["f2", "m", "1"], "what": "x"}, {"topic": "frames", "key": ["f1"]}]
     assert frames_named({"missing_objects": ["f1"], "rows": broken}) == ["f1", "f2"]
@@ -111,13 +118,20 @@ def test_a_run_without_an_interval_is_about_the_time_before_its_start() -> None:
     assert interval_of(times, length=timedelta(days=1)) == (START, END)
 
 
-def test_who_lags_behind_is_named_and_who_refuses_ends_the_wait() -> None:
+@pytest.mark.parametrize("waited", [timedelta(), timedelta(minutes=5)])
+def test_who_lags_behind_is_named(waited: timedelta) -> None:
     rows = [("a", "api", "2", "serving", None), ("b", "stream", "1", "serving", None)]
-    assert replicas.lagging(rows, "2") == ["stream b serves 1"]
-    assert replicas.lagging(rows[:1], "2") == []
-    assert replicas.lagging([], "2") != []
-    with pytest.raises(Rejected, match="golden outputs differ"):
-        replicas.lagging([("c", "api", "1", "refused", "golden outputs differ")], "2")
+    assert replicas.lagging(rows, "2", waited=waited) == ["stream b serves 1"]
+    assert replicas.lagging(rows[:1], "2", waited=waited) == []
+    assert replicas.lagging([], "2", waited=waited) != []
+
+
+def test_a_refusal_ends_the_wait_only_when_it_cannot_be_of_the_version_before() -> None:
+    rows = [("c", "api", "1", "refused", "golden outputs differ")]
+    [late] = replicas.lagging(rows, "2", waited=timedelta(seconds=5))
+    assert "golden outputs differ" in late
+    with pytest.raises(Rejected, match="api c refuses version 2: golden outputs differ"):
+        replicas.lagging(rows, "2", waited=replicas.SETTLING)
 
 
 def test_a_class_that_nothing_is_known_of_is_shown_as_such() -> None:
