@@ -348,10 +348,14 @@ def test_files_of_no_run_are_not_fetched(settings: Settings, tmp_path: Path) -> 
         resolve(settings, "champion")
 
 
-def test_a_logged_model_of_mlflow_3_is_fetched(settings: Settings, tmp_path: Path) -> None:
+def test_a_logged_model_of_mlflow_3_is_fetched(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder, client = a_model_folder(tmp_path / "model"), connect(settings)
     logged = client.create_logged_model("0", name="boards")
     client.log_model_artifacts(logged.model_id, str(folder))
+    # A store in this process asks the process's own tracking URI for the logged model. set_tracking_uri would leave it set.
+    monkeypatch.setattr("mlflow.tracking._tracking_service.utils._tracking_uri", settings.mlflow.tracking_uri)
     version_at(settings, f"models:/{logged.model_id}", folder, model_id=logged.model_id)
     assert resolve(settings, "champion").is_whole()
 
