@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from fastapi import Request
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
@@ -28,6 +29,10 @@ BUFFERED_BYTES: Final = 256 * 1024 * 1024  # of bodies being read, per process
 _RAW: Final = frozenset({"", "image/jpeg", "image/jpg", "image/png", "application/octet-stream"})
 _MULTIPART: Final = "multipart/form-data"
 _FIELD: Final = "image"
+_FIELD_BYTES: Final = 4096  # of a field that is no file
+_CHARSETS: Final = frozenset(
+    {b"utf-8", b"utf8", b"us-ascii", b"ascii", b"iso-8859-1", b"latin-1"}
+)  # others may take hours
 _OTHER_KINDS: Final = (
     (b"GIF8", "GIF"), (b"RIFF", "WebP or another RIFF kind"), (b"BM", "BMP"), (b"II*\0", "TIFF"), (b"MM\0*", "TIFF"),
     (b"\0\0\0\x0cJXL ", "JPEG XL"), (b"\xff\x0a", "JPEG XL"), (b"\0\0\0\x0cjP  ", "JPEG 2000"), (b"%PDF", "PDF"),
@@ -132,11 +137,14 @@ async def _of_form(request: Request, body: bytes) -> bytes:
     async def stream() -> AsyncGenerator[bytes, None]:
         yield body
 
-    parser = MultiPartParser(request.headers, stream(), max_files=1, max_fields=16, max_part_size=len(body))
+    _, options = parse_options_header(request.headers.get("content-type"))
+    if options.get(b"charset", b"utf-8").lower() not in _CHARSETS:
+        raise Problem(422, "bad_form", "the multipart body does not fit: its charset is not utf-8")
+    parser = MultiPartParser(request.headers, stream(), max_files=1, max_fields=16, max_part_size=_FIELD_BYTES)
     parser.spool_max_size = len(body)  # in memory: the body is bounded already
     try:
         form = await parser.parse()
-    except (MultiPartException, UnicodeDecodeError) as error:
+    except (MultiPartException, UnicodeError) as error:
         reason = getattr(error, "message", "it cannot be read")
         raise Problem(422, "bad_form", f"the multipart body does not fit: {reason}") from error
     try:

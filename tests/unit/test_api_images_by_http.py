@@ -179,6 +179,17 @@ def test_a_form_with_the_image_gets_the_same_answer(client: TestClient):
         (b"nothing of the kind", "multipart/form-data; boundary=x", "bad_form"),
         (b"--x\r\n", "multipart/form-data", "bad_form"),
         (b"", "multipart/form-data; boundary=x", "no_image"),
+        (
+            b'--x\r\nContent-Disposition: form-data; name="x-"\r\n\r\n' + 20_000 * b"a" + b"-99zz\r\n--x--\r\n",
+            "multipart/form-data; boundary=x; charset=punycode",
+            "bad_form",
+        ),
+        (b"--x--\r\n", "multipart/form-data; boundary=x; charset=undefined", "bad_form"),
+        (
+            b'--x\r\nContent-Disposition: form-data; name="other"\r\n\r\n' + 5000 * b"a" + b"\r\n--x--\r\n",
+            "multipart/form-data; boundary=x",
+            "bad_form",
+        ),
     ],
 )
 def test_a_form_that_does_not_fit_is_refused(client: TestClient, body: bytes, declared: str, code: str):
