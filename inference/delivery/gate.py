@@ -107,7 +107,7 @@ def evaluate(
         dataset_digest=gate_set.digest,
     )
     say(f"version {number} against {f'version {champion_number}' if champion_number else 'no champion'}")
-    say(f"gate set: {gate_set.source}, {len(gate_set.images)} images, {sum(gate_set.labels().values())} labels")
+    say(f"gate set: {gate_set.source}, {sum(gate_set.labels().values())} labels")
     with refusals_written_down(settings, subject, thresholds):
         _check_training(candidate, tags, gate_set)
     champion = resolve_version(settings, champion_number) if champion_number else None

@@ -19,7 +19,7 @@ from typing import Final, Literal
 from contracts.errors import Rejected
 from inference.delivery.evaluate import held_out_boards
 from inference.delivery.evaluation import Truth
-from inference.delivery.labelled import labelled_images
+from inference.delivery.labelled import read_labelled
 from inference.delivery.manifest import TrainingManifest
 from inference.domain.decode import Status, decode
 from inference.domain.letterbox import Image
@@ -96,16 +96,17 @@ def simulated(boards: int = SEED_BOARDS, *, seed: int = GATE_SEED) -> GateSet:
 
 
 def labelled(folder: Path) -> GateSet:
-    """The images of a labelled folder: images/NAME.jpg and labels/NAME.txt, see `labelled_images`.
+    """The images of a labelled folder: images/NAME.jpg or .png and labels/NAME.txt, see `read_labelled`.
 
     Raises:
         Rejected: the folder is none; the message says what it lacks.
     """
-    files = sorted((folder / "images").glob("*.jpg"))
     try:
         images = [
-            GateImage(name=file.stem, sha256=_sha256(jpeg), truth=truth, read=file.read_bytes)
-            for file, (jpeg, truth) in zip(files, labelled_images(folder), strict=True)
+            GateImage(
+                name=one.file.stem, sha256=_sha256(one.file.read_bytes()), truth=one.truth, read=one.file.read_bytes
+            )
+            for one in read_labelled(folder)
         ]
     except (OSError, ValueError, IndexError) as error:
         raise Rejected(f"{folder.name} is no labelled folder: {error}", code="gate_set_broken") from error

@@ -85,6 +85,17 @@ def test_a_labelled_folder_is_a_gate_set(tmp_path: Path) -> None:
         decoded(made.images[0])
 
 
+def test_pictures_of_both_kinds_are_in_a_labelled_folders_gate_set(tmp_path: Path) -> None:
+    for name in ("images", "labels"):
+        (tmp_path / name).mkdir()
+    for name, content in {"a.png": png(64, 48), "b.jpg": jpeg()}.items():
+        (tmp_path / f"images/{name}").write_bytes(content)
+        (tmp_path / f"labels/{name[0]}.txt").write_text("1 2 30 40 2\n")
+    made = labelled(tmp_path)
+    assert [image.name for image in made.images] == ["a", "b"]
+    assert decoded(made.images[0]).shape == (48, 64, 3)
+
+
 def test_a_folder_that_is_no_labelled_one_says_what_it_lacks(tmp_path: Path) -> None:
     with pytest.raises(Rejected, match=r"is no labelled folder: no images/\*\.jpg"):
         labelled(tmp_path)
