@@ -57,6 +57,7 @@ check: setup
 	@$(VENV)/bin/ruff format --check
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports
+	@$(VENV)/bin/python -m pytest --collect-only -qq tests/slow tests/chaos   # what make test does not run must still be importable
 
 chaos: setup
 	@$(VENV)/bin/python -m pytest tests/chaos

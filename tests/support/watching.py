@@ -23,7 +23,7 @@ import simplejpeg
 from connectors.api_client import Api
 from connectors.cameras.boards import encode_jpeg, simulate_board
 from contracts.settings import Settings
-from inference.delivery.gate import GATES
+from inference.registry.gate_files import GATES
 from sightline.stack.airflow_services import jobs_environment
 from sightline.stack.home import Home
 from sightline.stack.logins import read as read_logins
