@@ -73,6 +73,12 @@ def gate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+@pytest.fixture
+def window(tmp_path: Path) -> Path:
+    """A gate file that a watch is given beside the one in force: a pass holds by the file that it was judged by."""
+    return tmp_path / "gate.toml"
+
+
 @pytest.fixture(scope="module")
 def full(gate: Path) -> Iterator[Settings]:
     """The weaker model is champion, and a delivery is judged on simulated boards: nobody has reviewed a frame."""
@@ -164,9 +170,10 @@ def test_a_table_that_was_changed_is_refused_and_not_tried_again(
     for attempt, sentence in ((2, "the evidence changed since it was measured"), (3, "recall")):
         operator.clear(run, "gate")
         eventually(lambda: operator.state(run) in {"failed", "success"}, seconds=RUN_SECONDS, every=1)
-        assert states(operator, run) == {
-            "evaluate": "success", "gate": "failed", **dict.fromkeys(AFTER_GATE, "upstream_failed"),
-        }  # fmt: skip
+        seen = states(operator, run)
+        assert (seen["evaluate"], seen["gate"], seen["approve"]) == ("success", "failed", "upstream_failed")
+        # A run that was rejected once: Airflow may keep the skips of that answer.
+        assert {seen[task] for task in NEVER_CAME} <= {"skipped", "upstream_failed"}
         assert operator.instance(run, "gate")["try_number"] == attempt
         log = operator.log(run, "gate", attempt=attempt)
         assert "exit code 65" in log
@@ -218,47 +225,47 @@ def test_a_cause_in_the_window_rolls_back_and_the_task_says_so(
     assert_rolled_back(full, "frames failed")
 
 
-def test_a_slow_champion_is_rolled_back(full: Settings, better: tuple[str, Run], gate: Path) -> None:
+def test_a_slow_champion_is_rolled_back(full: Settings, better: tuple[str, Run], window: Path) -> None:
     """The worker stands still for longer than the budget."""
     workers = Supervisor(Home(full.stack.home))
-    gate.write_text(gate_text(p99_ms=5000))
+    window.write_text(gate_text(p99_ms=5000))
     with sending(full, WATCHED):
         promotion = promoted(full, better[0])
         workers.stop_service("stream-0")
         eventually(lambda: captured_after(full, WATCHED, promotion) > 60, seconds=120)
         workers.start_service("stream-0")
-        said, code = ended(start_watch(full, promotion, gate))
+        said, code = ended(start_watch(full, promotion, window))
     assert (code, said["outcome"]) == (99, "rolled_back")
     assert_rolled_back(full, "p99 latency")
 
 
-def test_a_champion_that_disagrees_is_rolled_back(full: Settings, better: tuple[str, Run], gate: Path) -> None:
-    gate.write_text(gate_text(min_agreement=0.999))
+def test_a_champion_that_disagrees_is_rolled_back(full: Settings, better: tuple[str, Run], window: Path) -> None:
+    window.write_text(gate_text(min_agreement=0.999))
     with sending(full, WATCHED):
-        said, code = ended(start_watch(full, promoted(full, better[0]), gate))
+        said, code = ended(start_watch(full, promoted(full, better[0]), window))
     assert (code, said["outcome"]) == (99, "rolled_back")
     assert 0 < said["figures"]["agreement"] < 0.999
     assert_rolled_back(full, "agreement with the previous champion")
 
 
 def test_a_champion_that_finds_too_little_is_rolled_back(
-    full: Settings, better: tuple[str, Run], gate: Path, tmp_path: Path
+    full: Settings, better: tuple[str, Run], window: Path, tmp_path: Path
 ) -> None:
-    gate.write_text(gate_text(detections_per_frame=[1, 20]))
+    window.write_text(gate_text(detections_per_frame=[1, 20]))
     with sending(full, WATCHED, empty_boards(tmp_path / "empty")):
-        said, code = ended(start_watch(full, promoted(full, better[0]), gate))
+        said, code = ended(start_watch(full, promoted(full, better[0]), window))
     assert (code, said["outcome"]) == (99, "rolled_back")
     assert_rolled_back(full, "detections per frame, outside 1 to 20")
 
 
 def test_a_champion_whose_boxes_reviewers_refuse_is_rolled_back(
-    full: Settings, better: tuple[str, Run], gate: Path
+    full: Settings, better: tuple[str, Run], window: Path
 ) -> None:
-    gate.write_text(gate_text(min_precision=0.8, min_reviews=5))
+    window.write_text(gate_text(min_precision=0.8, min_reviews=5))
     version, _ = better
     promotion = promoted(full, version)
     with sending(full, WATCHED):
-        watching = start_watch(full, promotion, gate)
+        watching = start_watch(full, promotion, window)
         frames = eventually(lambda: seen_after(full, promotion, version, least=5), seconds=120)
         for frame in frames:
             review_as_empty(full, frame)
@@ -267,11 +274,11 @@ def test_a_champion_whose_boxes_reviewers_refuse_is_rolled_back(
     assert_rolled_back(full, "precision 0.000 by 5 reviews")
 
 
-def test_too_few_frames_extend_the_window(full: Settings, better: tuple[str, Run], gate: Path) -> None:
-    gate.write_text(gate_text(frames=100_000, minutes=0.5))
+def test_too_few_frames_extend_the_window(full: Settings, better: tuple[str, Run], window: Path) -> None:
+    window.write_text(gate_text(frames=100_000, minutes=0.5))
     promotion = promoted(full, better[0])
     with sending(full, WATCHED):
-        watching = start_watch(full, promotion, gate, "--max-extensions", "1")
+        watching = start_watch(full, promotion, window, "--max-extensions", "1")
         said, code = ended(watching)
     assert (code, said["outcome"], said["extensions"]) == (75, "open", 1)
     assert any("of 100000 frames" in one for one in said["lacking"])
