@@ -25,7 +25,8 @@ from sightline.stack.ports import LOOPBACK, ports
 from sightline.stack.service import Service
 from sightline.stack.supervision import Supervisor, tail
 
-READY_SECONDS: Final = 180.0
+# A service that dies is noticed at once. One that only takes long is let: on a busy machine Keycloak makes its tables in minutes.
+READY_SECONDS: Final = 420.0
 _MOST_STARTS: Final = 4
 _PROBE_SECONDS: Final = 3.0
 
