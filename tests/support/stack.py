@@ -28,7 +28,7 @@ from sightline.stack.home import Home
 from sightline.stack.ports import is_held, ports
 from sightline.stack.supervision import Supervisor
 
-UP_SECONDS = 900  # an empty cache is filled first
+UP_SECONDS = 540
 DOWN_SECONDS = 180
 _TAKEN: list[IO[str]] = []
 CACHE = "SIGHTLINE_STACK__CACHE"
