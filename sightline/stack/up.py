@@ -31,6 +31,7 @@ from contracts.errors import Misconfigured, Transient
 from contracts.settings import Settings
 from sightline.stack import airflow_services, bootstrap, install, keycloak, realm, storage
 from sightline.stack.config_files import config_files
+from sightline.stack.disk_room import full_folders, in_words
 from sightline.stack.home import Home, read_env, write_private, write_settings
 from sightline.stack.install import Say
 from sightline.stack.launch_record import starts_of
@@ -325,6 +326,7 @@ def _explained(home: Home) -> Iterator[None]:
     try:
         yield
     except Transient as error:
+        full = "".join(f"\n{in_words(folder)}" for folder in full_folders(home))
         raise Transient(
-            f"{error}\nThe rest of the stack keeps running; sightline down ends it. Logs: {home.logs}"
+            f"{error}{full}\nThe rest of the stack keeps running; sightline down ends it. Logs: {home.logs}"
         ) from error

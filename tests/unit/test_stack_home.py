@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -90,3 +92,15 @@ def test_a_private_file_is_replaced_whole(tmp_path: Path):
     write_private(file, "two")
     assert file.read_text() == "two"
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_file_that_a_full_disk_cuts_short_is_named_and_nothing_of_it_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # a write's error names no file
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*/settings\.env'"):
+        write_private(tmp_path / "settings.env", "one")
+    assert list(tmp_path.iterdir()) == []
