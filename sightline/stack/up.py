@@ -38,7 +38,7 @@ from sightline.stack.launch_record import starts_of
 from sightline.stack.locks import locked
 from sightline.stack.logins import Logins
 from sightline.stack.logins import ensure as ensure_logins
-from sightline.stack.ports import ports, refuse_held
+from sightline.stack.ports import ephemeral_range, ports, refuse_held, warning_about
 from sightline.stack.readiness import is_ready, wait_until_ready
 from sightline.stack.service import Service
 from sightline.stack.services import services
@@ -106,6 +106,8 @@ def up(
             "airflow": airflow,
         }
         settings = _settled(home, settings, given)
+        if warning := warning_about(ports(settings.stack), ephemeral_range()):
+            say(warning)
         binaries = install.ensure(settings, say)
         storage.prepare_s3(home)  # first: how the service is started depends on the filesystem
         logins = _logins(home, settings)
@@ -183,12 +185,13 @@ def _supervise(
     if not supervisor.is_running:
         _end_strays(supervisor, say)
     running = {name for name, process in supervisor.processes().items() if process.pid}
-    refuse_held(
+    wanted_ports = [
         (name, port)
         for service in wanted
         if service.name not in running
         for name, port in zip(service.port_names, service.ports, strict=True)
-    )
+    ]
+    refuse_held(wanted_ports, say)
     changed_files = _write_configs(home, settings, binaries)
     changed = supervisor.write(wanted)
     if not supervisor.is_running:
