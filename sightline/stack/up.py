@@ -97,6 +97,8 @@ def up(
     """
     home = Home(settings.stack.home.expanduser().absolute())
     home.make()
+    for folder in full_folders(home):
+        say(f"warning: {in_words(folder)}")
     with locked(home.lock, waiting=lambda: say("another up or down is at work: waiting for it")):
         given = {
             "profile": profile,

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from contracts.errors import Misconfigured
+from contracts.errors import Misconfigured, Transient
 from contracts.settings import Settings, StackSettings
+from sightline.stack import disk_room, up
+from sightline.stack.disk_room import full_folders
 from sightline.stack.home import Home, read_env, write_private, write_settings
 
 
@@ -92,6 +94,17 @@ def test_a_private_file_is_replaced_whole(tmp_path: Path):
     write_private(file, "two")
     assert file.read_text() == "two"
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_full_disk_is_named_where_a_start_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    home = a_home(tmp_path)
+    home.make()
+    assert full_folders(home) == []
+    monkeypatch.setattr(disk_room, "_is_full", lambda folder: folder != home.folder)
+    assert full_folders(home) == [home.run]  # one for each disk
+    with pytest.raises(Transient) as caught, up._explained(home):
+        raise Transient("postgres is not ready")
+    assert f"postgres is not ready\nno space left on the disk of {home.run}: make room" in str(caught.value)
 
 
 def test_a_file_that_a_full_disk_cuts_short_is_named_and_nothing_of_it_stays(
