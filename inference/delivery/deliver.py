@@ -4,7 +4,8 @@
            ─► POST /v1/models/{version}/challenger
 
 A broken hand-over is refused before anything is registered. The same files delivered again find their version, so a
-delivery that was interrupted anywhere is finished by delivering again.
+delivery that was interrupted anywhere is finished by delivering again. Of two deliveries of them at once the first
+version counts; the other is marked, and goes when the platform makes the first one challenger.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from inference.delivery.tables import TABLE_NAME, metrics_of
 from inference.domain.gate import Latency
 from inference.registry.mlflow_client import connect, translated
 from inference.registry.registration import Dataset, Evidence, ensure_registered_model, record, version_with
-from inference.registry.tags import TRAINING_DIGEST
+from inference.registry.tags import DUPLICATE_OF, TRAINING_DIGEST
 
 SOURCE: Final = "delivery"
 
@@ -100,7 +101,12 @@ def _registered(settings: Settings, artefact: Artefact, held_out: LabelledJpegs,
         say(f"registering a version of {model.name}")
         with translated(f"registering {model.name}"):
             version = record(client, model, artefact.folder, source=SOURCE, evidence=_evidence(files, artefact))
-    return version, True
+            first = version_with(client, model, artefact.folder) or version
+            if first != version:
+                client.set_model_version_tag(model.name, version, DUPLICATE_OF, first)
+    if first != version:
+        say(f"another delivery of these files was quicker: version {first} has them, version {version} is withdrawn")
+    return first, first == version
 
 
 def _write_evidence(files: Path, artefact: Artefact, held_out: LabelledJpegs) -> None:

@@ -1,11 +1,14 @@
 """The one place that imports MLflow, late (it takes seconds) and with its patience set to ours.
 
 MlflowException ──► NotFound | Transient (away) | Misconfigured (refused)
+OSError of files ──► Transient (a disk of ours), which names the folder and never MLflow
 """
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
@@ -18,6 +21,7 @@ from contracts.settings import Settings
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
 
 # Left to itself, MLflow asks 7 times for up to 2 minutes each: an outage at the start would look like a hang.
 _STORE: Final = "MLflow"  # for clients, who learn no address
@@ -27,6 +31,10 @@ _RETRIES: Final = 1
 _ABSENT: Final = frozenset({"RESOURCE_DOES_NOT_EXIST"})
 _LOGIN: Final = frozenset({"PERMISSION_DENIED", "UNAUTHENTICATED"})
 _REFUSED: Final = frozenset({"INVALID_PARAMETER_VALUE", "BAD_REQUEST"})
+# What a file of ours may meet. MLflow's client hides it in the text of an error of its own.
+_OF_A_DISK: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS})
+_DOWNLOAD_FAILED: Final = "The following failures occurred while downloading"
+_ERRNO: Final = re.compile(r"^\[Errno (\d+)\]", re.MULTILINE)
 _LOGIN_ADVICE: Final = (
     "Run `sightline login` as somebody who may, or set SIGHTLINE_MLFLOW__USERNAME and SIGHTLINE_MLFLOW__PASSWORD"
 )
@@ -87,13 +95,15 @@ def translated(doing: str) -> Iterator[None]:
     Raises:
         NotFound: MLflow has no such thing.
         Misconfigured: it refuses us.
-        Transient: it is away, or failed by itself.
+        Transient: it is away, or failed by itself; or files cannot be written here.
     """
     from mlflow.exceptions import MlflowException
 
     try:
         yield
     except MlflowException as error:
+        if (number := _of_our_disk(error)) is not None:
+            raise _cannot_write(doing, number) from error
         if error.error_code in _ABSENT:
             raise NotFound(f"{doing}: MLflow has no such thing") from error
         if error.error_code in _LOGIN:
@@ -112,7 +122,20 @@ def translated(doing: str) -> Iterator[None]:
             ) from error
         raise Transient(f"{doing}: MLflow or its store is away ({type(error).__name__})", store=_STORE) from error
     except (requests.RequestException, OSError) as error:
+        if error.errno in _OF_A_DISK:
+            raise _cannot_write(doing, error.errno) from error
         raise Transient(f"{doing}: MLflow or its store is away ({type(error).__name__})", store=_STORE) from error
+
+
+def _of_our_disk(error: MlflowException) -> int | None:
+    """The errno of the file that a download could not write here."""
+    said = str(error)
+    numbers = map(int, _ERRNO.findall(said)) if said.startswith(_DOWNLOAD_FAILED) else ()
+    return next((number for number in numbers if number in _OF_A_DISK), None)
+
+
+def _cannot_write(doing: str, number: int) -> Transient:
+    return Transient(f"{doing}: {os.strerror(number)}, on this machine: make room, or let it be written")
 
 
 def _short(error: Exception) -> str:

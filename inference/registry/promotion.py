@@ -3,7 +3,7 @@
     promote  ─┐            ┌► refused: Rejected
     rollback ─┴► lock ─► settle ─► may it? ─► row intended ─► aliases ─► row done ─► tags
     reconcile ─► lock ─► settle: a half-done row is finished or reverted, aliases are put back where the ledger has them
-    set_challenger, unset_challenger ─► lock ─► one alias
+    set_challenger, unset_challenger ─► lock ─► one alias; duplicates of a new challenger go
 
 The ledger in Postgres is the truth, the aliases in MLflow its projection. One lock in Postgres is held from the first
 look to the last write, by the connection that writes the rows. Killed between any two steps, what is left is the old
@@ -27,7 +27,7 @@ from inference.persistence.gate_verdicts import GATE_SET
 from inference.persistence.ledger import Approval, Promotion
 from inference.registry import mlflow_client, settling
 from inference.registry.gate_files import gate_file
-from inference.registry.record import aliases_of, candidate, note, point
+from inference.registry.record import aliases_of, candidate, duplicates_of, note, point, remove
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -143,6 +143,7 @@ def set_challenger(settings: Settings, version: str) -> None:
         if why_not is not None:
             raise Rejected(why_not.message, code=why_not.code)
         _challenge(client, name, version)
+        _remove_duplicates(connection, client, name, version)
 
 
 def unset_challenger(settings: Settings, *, leaving: str | None = None) -> None:
@@ -171,6 +172,14 @@ def _challenge(client: MlflowClient, name: str, version: str | None) -> None:
     was = aliases_of(client, name).get(CHALLENGER)
     if was != version and point(client, name, AliasChange(alias=CHALLENGER, was=was, version=version)):
         _log.info("challenger_set", model_name=name, model_version=version, was=was)
+
+
+def _remove_duplicates(connection: Connection, client: MlflowClient, name: str, version: str) -> None:
+    """Removes what `deliver` marked: later versions with the very same files, for which nothing was decided yet."""
+    for later in duplicates_of(client, name, version):
+        is_judged = gate_verdicts.newest(connection, name, later) is not None
+        if not is_judged and ledger.first_of(connection, name, later) is None:
+            remove(client, name, later)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """What MLflow has on record of a version, and the few things that promotions write there.
 
-aliases_of, candidate   read
+aliases_of, candidate   read, as duplicates_of: what `deliver` marked
+remove                  a duplicate
 project                 a row of the ledger ──► the aliases, one by one
 point                   one alias ──► a version, or none
 note                    who approved it, as tags: for readers of MLflow; the ledger is what counts
@@ -68,6 +69,41 @@ def candidate(client: MlflowClient, name: str, version: str) -> Candidate:
     except NotFound:
         return unknown
     return Candidate(version=version, is_registered=True, digest=found.tags.get(tags.DIGEST, ""))
+
+
+def duplicates_of(client: MlflowClient, name: str, version: str) -> list[str]:
+    """Later versions that are marked as duplicates of this one, are so by their digests, and have no alias.
+
+    Raises:
+        Transient: MLflow is away.
+    """
+    aliased = set(aliases_of(client, name).values())
+    with translated(f"asking for the versions of {name}"):
+        known = {str(one.version): one for one in versions_of(client, name)}
+    if version not in known:  # deleted meanwhile
+        return []
+    return [
+        number
+        for number, one in known.items()
+        if int(number) > int(version)
+        and number not in aliased
+        and one.tags.get(tags.DUPLICATE_OF) == version
+        and _digests(one) == _digests(known[version])
+    ]
+
+
+def _digests(version: Any) -> tuple[str | None, ...]:
+    return tuple(version.tags.get(tag) for tag in (tags.DIGEST, tags.SPEC_DIGEST))
+
+
+def remove(client: MlflowClient, name: str, version: str) -> None:
+    """Takes a version away; its run stays. Where that fails it is only a pity: it is one too many."""
+    try:
+        with translated(f"removing version {version} of {name}"):
+            client.delete_model_version(name, version)
+        _log.info("duplicate_removed", model_name=name, model_version=version)
+    except (Transient, Misconfigured, NotFound) as error:
+        _log.warning("duplicate_not_removed", model_name=name, model_version=version, reason=str(error))
 
 
 def project(client: MlflowClient, row: Promotion) -> Iterator[tuple[AliasChange, bool]]:

@@ -115,12 +115,13 @@ def all_versions(client: MlflowClient, name: str) -> list[Any]:
 
 
 def version_with(client: MlflowClient, model: ModelVersion, folder: Path) -> str | None:
-    """The version that already holds this very model, its files and its description.
+    """The first version that holds this very model, its files and its description.
 
+    The first, so that two deliveries at once, which both found none, agree on one when they look again.
     Versions from before golden/ had digests have the folder's model.json as it is.
     """
     descriptions = {hashlib.sha256(described(folder)).hexdigest(), model.spec_digest}
-    for one in reversed(all_versions(client, model.name)):
+    for one in all_versions(client, model.name):
         if one.tags.get(tags.DIGEST) == model.digest and one.tags.get(tags.SPEC_DIGEST) in descriptions:
             return str(one.version)
     return None

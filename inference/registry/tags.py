@@ -9,6 +9,7 @@ SPEC_DIGEST: Final = "spec_digest"  # sha256 of model.json; versions of others m
 TRAINING_DIGEST: Final = "training_digest"  # of the images that it was trained on
 LICENCE: Final = "licence"  # SPDX
 SOURCE: Final = "source"  # who registered it
+DUPLICATE_OF: Final = "duplicate_of"  # the earlier version with these very files: two deliveries of them at once
 BOOTSTRAP: Final = "bootstrap"  # a source: the first start of an installation
 
 # Written by a promotion, for readers of MLflow: the ledger is what counts.

@@ -211,6 +211,9 @@ def write_private(file: Path, text: str) -> None:
         with os.fdopen(handle, "w") as stream:
             stream.write(text)
         Path(name).replace(file)
+    except OSError as error:  # that of a write names no file
+        Path(name).unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(file)) from error
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise

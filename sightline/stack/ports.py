@@ -11,9 +11,11 @@ Everything listens on loopback.
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 import psutil
 
@@ -24,6 +26,10 @@ LOOPBACK: Final = "127.0.0.1"
 STREAM_METRICS: Final = "stream_metrics"
 
 MOST_WORKERS: Final = 6
+
+_LINGER_SECONDS: Final = 65.0  # Linux remembers a connection that ended for 60
+_EPHEMERAL: Final = (32_768, 60_999)
+_EPHEMERAL_FILE: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +91,7 @@ def _refuse_twins(named: list[tuple[str, int]]) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holder:
-    """The process that listens on a port; pid is None where the system does not tell (another user's)."""
+    """The process that has a port; pid is None where the system does not tell (another user's)."""
 
     pid: int | None
     command: str
@@ -95,30 +101,70 @@ class Holder:
         return self.command if self.pid is None else f"process {self.pid} ({self.command})"
 
 
+def ephemeral_range(file: Path = _EPHEMERAL_FILE) -> tuple[int, int]:
+    """The first and the last port that this system gives to outgoing connections."""
+    try:
+        first, last = map(int, file.read_text().split())
+    except (OSError, ValueError):  # no Linux
+        return _EPHEMERAL
+    return first, last
+
+
+def warning_about(table: Mapping[str, int], ephemeral: tuple[int, int]) -> str | None:
+    """What to say of ports that an outgoing connection of anybody may have when a service wants its own."""
+    first, last = ephemeral
+    if not any(first <= port <= last for port in table.values()):
+        return None
+    return (
+        f"warning: ports from {first} to {last} are given to outgoing connections on this system, and some of the "
+        f"stack's lie there: a service may find its port taken. Choose another {PREFIX}STACK__PORT_BASE"
+    )
+
+
 def is_held(port: int) -> bool:
-    """Whether something listens there already."""
+    """Whether something listens there already, or a connection that lives has it.
+
+    What the system remembers of one that ended (TIME-WAIT) holds nothing: it goes by itself, within a minute.
+    """
+    return _answers(port) or (not _can_be_bound(port) and not _only_lingers(port))
+
+
+def _answers(port: int) -> bool:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.settimeout(0.5)
-        if probe.connect_ex((LOOPBACK, port)) == 0:
-            return True
+        # Among the ephemeral ports it may have been given the very one, and have met itself.
+        return probe.connect_ex((LOOPBACK, port)) == 0 and probe.getsockname() != probe.getpeername()
+
+
+def _can_be_bound(port: int) -> bool:
+    """As the servers bind: with SO_REUSEADDR, past what their own last connections left."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))
         except OSError:
-            return True
-    return False
+            return False
+    return True
+
+
+def _only_lingers(port: int) -> bool:
+    found = _connections(port)
+    return bool(found) and all(connection.status == psutil.CONN_TIME_WAIT for connection in found)
+
+
+def _connections(port: int) -> list[Any]:
+    """Everybody's that has this port at our end; none where the system does not tell."""
+    try:
+        return [found for found in psutil.net_connections(kind="tcp") if found.laddr and found.laddr.port == port]
+    except psutil.Error:
+        return []
 
 
 def holder(port: int) -> Holder:
-    """Who listens on a port, as far as the system tells."""
+    """Who listens on a port, else whose connection has it, as far as the system tells."""
+    found = sorted(_connections(port), key=lambda connection: connection.status != psutil.CONN_LISTEN)
+    pid = next((connection.pid for connection in found if connection.pid), None)
     try:
-        listening = (
-            c
-            for c in psutil.net_connections(kind="tcp")
-            if c.status == psutil.CONN_LISTEN and c.laddr and c.laddr.port == port
-        )
-        pid = next((c.pid for c in listening if c.pid), None)
         if pid is not None:
             return Holder(pid=pid, command=" ".join(psutil.Process(pid).cmdline())[:160] or "?")
     except psutil.Error:
@@ -126,14 +172,17 @@ def holder(port: int) -> Holder:
     return Holder(pid=None, command="a process of another user")
 
 
-def refuse_held(names: Iterable[tuple[str, int]]) -> None:
-    """Checks that every given (name, port) is free.
+def refuse_held(names: Iterable[tuple[str, int]], say: Callable[[str], None] = print) -> None:
+    """Checks that every given (name, port) is free, and waits for those that are about to be.
 
     Raises:
         Misconfigured: at least one is held; each is named with its holder and the setting that moves it.
     """
+    names = list(names)
     held = [(name, port, holder(port)) for name, port in names if is_held(port)]
     if not held:
+        for name, port in names:
+            _wait_until_free(name, port, say)
         return
     lines = [f"port {port} ({TABLE[name].purpose}) is held by {who}" for name, port, who in held]
     overrides = ", ".join(f'"{name}": PORT' for name, _, _ in held)
@@ -141,3 +190,14 @@ def refuse_held(names: Iterable[tuple[str, int]]) -> None:
         f"{'; '.join(lines)}. Stop it, move the whole stack with {PREFIX}STACK__PORT_BASE "
         f"(sightline up --port-base 21000), or only this with {PREFIX}STACK__PORTS='{{{overrides}}}'"
     )
+
+
+def _wait_until_free(name: str, port: int, say: Callable[[str], None]) -> None:
+    """An outgoing connection had it: until the system forgets that one, nobody can listen there."""
+    deadline = time.monotonic() + _LINGER_SECONDS
+    is_told = False
+    while not _can_be_bound(port) and time.monotonic() < deadline:
+        if not is_told:
+            say(f"port {port} ({TABLE[name].purpose}) was a connection's a moment ago: free in a minute at most")
+            is_told = True
+        time.sleep(0.2)

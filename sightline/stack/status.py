@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from connectors.connect_admin import KafkaConnectAdmin
@@ -21,6 +22,7 @@ from connectors.topic_figures import TopicFigures, topic_figures
 from contracts.errors import PipelineError
 from contracts.settings import Settings
 from inference.persistence.sessions import OpenSession, open_sessions, warnings_about
+from sightline.stack.disk_room import full_folders, in_words
 from sightline.stack.report import RESTARTING, ServiceRow, service_rows, table
 from sightline.stack.supervision import Supervisor
 from sightline.stack.up import load
@@ -41,6 +43,7 @@ class Status:
     away: tuple[str, ...]
     warnings: tuple[str, ...]
     is_well: bool
+    full: tuple[str, ...] = ()  # folders on whose disks no space is left
     resting: tuple[str, ...] = ()  # groups that read nothing for now: the shadow's while there is no challenger
 
     def as_dict(self) -> dict[str, Any]:
@@ -52,6 +55,7 @@ def look(settings: Settings) -> Status:
     """Asks everybody; raises nothing for what is away."""
     away: list[str] = []
     stack = load(settings)
+    full = tuple(full_folders(stack.home))
 
     def asked(ask: Callable[[], _T]) -> _T | None:
         try:
@@ -63,14 +67,14 @@ def look(settings: Settings) -> Status:
     if not Supervisor(stack.home).is_running:
         services = tuple(service_rows(stack))
         reason = f"the stack in {stack.home.folder} is not running: sightline up"
-        return _judged(services, None, None, None, (reason,))
+        return _judged(services, None, None, None, (reason,), full)
     with ThreadPoolExecutor(max_workers=5) as pool:
         rows = pool.submit(asked, lambda: tuple(service_rows(stack)))
         connectors = pool.submit(asked, lambda: connector_rows(KafkaConnectAdmin(settings.connect).connectors()))
         flow = pool.submit(asked, lambda: topic_figures(settings))
         sessions = pool.submit(asked, lambda: _ask_sessions(settings))
         resting = pool.submit(asked, lambda: _ask_shadow(settings))
-    found = _judged(rows.result() or (), connectors.result(), flow.result(), sessions.result(), tuple(away))
+    found = _judged(rows.result() or (), connectors.result(), flow.result(), sessions.result(), tuple(away), full)
     return replace(found, resting=resting.result() or ())
 
 
@@ -80,8 +84,9 @@ def _judged(
     flow: TopicFigures | None,
     sessions: tuple[OpenSession, ...] | None,
     away: tuple[str, ...],
+    full: tuple[Path, ...] = (),
 ) -> Status:
-    """All is well: nothing away, every service and every connector with its tasks running."""
+    """All is well: nothing away, no disk full, every service and every connector with its tasks running."""
     return Status(
         services=services,
         connectors=connectors,
@@ -90,9 +95,11 @@ def _judged(
         away=away,
         warnings=(*_restarting(services), *warnings_about(sessions or ())),
         is_well=not away
+        and not full
         and bool(services)
         and all(row.state == "running" for row in services)
         and all_run(connectors or ()),
+        full=tuple(map(str, full)),
     )
 
 
@@ -127,7 +134,8 @@ def _ask_shadow(settings: Settings) -> tuple[str, ...]:
 
 def page(status: Status) -> str:
     """For a terminal: first what is wrong, last whether all is well."""
-    blocks = [f"away: {reason}" for reason in status.away]
+    blocks = [in_words(folder) for folder in status.full]
+    blocks += [f"away: {reason}" for reason in status.away]
     blocks.append(table(status.services))
     if status.connectors is not None:
         blocks.append("\n".join(["connectors", *map(_connector_line, status.connectors)]))

@@ -31,6 +31,8 @@ from sightline.stack.service import Service
 
 LAUNCH: Final = Path(__file__).with_name("launch.py")
 
+_SUPERVISORD: Final = ("-P", "-m", "sightline.stack.supervisord")
+
 # In the environment of supervisord and all that it starts: how a stray process is known as this home's.
 MARK: Final = "SUPERVISED_BY"
 
@@ -90,7 +92,7 @@ class Supervisor:
         }
         with log.open("ab") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "supervisor.supervisord", "-n", "-s", "-c", str(self._home.supervisor_config)],
+                [sys.executable, *_SUPERVISORD, "-n", "-s", "-c", str(self._home.supervisor_config)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -31,13 +31,14 @@ from contracts.errors import Misconfigured, Transient
 from contracts.settings import Settings
 from sightline.stack import airflow_services, bootstrap, install, keycloak, realm, storage
 from sightline.stack.config_files import config_files
+from sightline.stack.disk_room import full_folders, in_words
 from sightline.stack.home import Home, read_env, write_private, write_settings
 from sightline.stack.install import Say
 from sightline.stack.launch_record import starts_of
 from sightline.stack.locks import locked
 from sightline.stack.logins import Logins
 from sightline.stack.logins import ensure as ensure_logins
-from sightline.stack.ports import ports, refuse_held
+from sightline.stack.ports import ephemeral_range, ports, refuse_held, warning_about
 from sightline.stack.readiness import is_ready, wait_until_ready
 from sightline.stack.service import Service
 from sightline.stack.services import services
@@ -96,6 +97,8 @@ def up(
     """
     home = Home(settings.stack.home.expanduser().absolute())
     home.make()
+    for folder in full_folders(home):
+        say(f"warning: {in_words(folder)}")
     with locked(home.lock, waiting=lambda: say("another up or down is at work: waiting for it")):
         given = {
             "profile": profile,
@@ -105,6 +108,8 @@ def up(
             "airflow": airflow,
         }
         settings = _settled(home, settings, given)
+        if warning := warning_about(ports(settings.stack), ephemeral_range()):
+            say(warning)
         binaries = install.ensure(settings, say)
         storage.prepare_s3(home)  # first: how the service is started depends on the filesystem
         logins = _logins(home, settings)
@@ -182,12 +187,13 @@ def _supervise(
     if not supervisor.is_running:
         _end_strays(supervisor, say)
     running = {name for name, process in supervisor.processes().items() if process.pid}
-    refuse_held(
+    wanted_ports = [
         (name, port)
         for service in wanted
         if service.name not in running
         for name, port in zip(service.port_names, service.ports, strict=True)
-    )
+    ]
+    refuse_held(wanted_ports, say)
     changed_files = _write_configs(home, settings, binaries)
     changed = supervisor.write(wanted)
     if not supervisor.is_running:
@@ -325,6 +331,7 @@ def _explained(home: Home) -> Iterator[None]:
     try:
         yield
     except Transient as error:
+        full = "".join(f"\n{in_words(folder)}" for folder in full_folders(home))
         raise Transient(
-            f"{error}\nThe rest of the stack keeps running; sightline down ends it. Logs: {home.logs}"
+            f"{error}{full}\nThe rest of the stack keeps running; sightline down ends it. Logs: {home.logs}"
         ) from error

@@ -203,7 +203,7 @@ def test_the_realm_lets_nobody_register_and_slows_down_who_guesses(keycloak: Key
     assert not found["registrationAllowed"]
     assert found["bruteForceProtected"]
     direct = {client["clientId"] for client in clients if client.get("directAccessGrantsEnabled")}
-    assert direct & {"sightline-demo", *realm.accounts(), "sightline-cli", "sightline-docs"} == {
+    assert direct & {"sightline-demo", *realm.accounts(), "sightline-cli", "sightline-docs", "admin-cli"} == {
         "sightline-demo",
         "sightline-airflow",
     }
@@ -250,6 +250,13 @@ def test_a_realm_from_before_airflow_gets_its_permissions_and_keeps_its_people(k
         ]
         assert admin.get(f"/admin/realms/{name}/users", username="approver", exact="true") == [person]
     assert keycloak.ensure_realm(name) == []
+
+
+def test_keycloaks_own_client_takes_no_password(keycloak: KeycloakServer):
+    form = {"grant_type": "password", "client_id": "admin-cli", "username": "viewer"}
+    form["password"] = keycloak.passwords["viewer"]
+    answer = httpx.post(f"{keycloak.auth.issuer}/protocol/openid-connect/token", data=form, trust_env=False)
+    assert answer.json()["error"] == "unauthorized_client"
 
 
 def test_a_wrong_password_gets_no_token(keycloak: KeycloakServer):

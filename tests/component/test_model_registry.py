@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from mlflow.exceptions import MlflowException
+from structlog.testing import capture_logs
 
 from contracts.errors import Misconfigured, Rejected, Transient
 from contracts.settings import MlflowSettings, ServingSettings, Settings, StreamSettings
@@ -18,9 +20,10 @@ from inference.persistence import ledger
 from inference.persistence.ledger import Approval, Promotion
 from inference.registry import tags
 from inference.registry.bootstrap import ensure_champion
-from inference.registry.mlflow_client import connect
+from inference.registry.mlflow_client import connect, translated
 from inference.registry.model_version import of_folder
 from inference.registry.resolve import resolve
+from tests.support import small_disk
 from tests.support.models import aliases, champion
 from tests.support.postgres import PostgresServer, postgres_server
 from tests.unit.test_model_spec import a_document
@@ -296,6 +299,46 @@ def test_the_last_champion_serves_while_the_disk_has_no_room_for_the_next(
         disk.setattr(Path, "rename", full)
         assert resolve(settings, "champion") == last
     assert resolve(settings, "champion").version == "2"
+
+
+def test_a_disk_too_small_is_named_and_not_taken_for_an_outage(settings: Settings, tmp_path: Path) -> None:
+    assert os.geteuid() == 0, "a small disk is mounted for this test, and mounting needs root: run it as root"
+    cache = settings.stream.cache_folder
+    disk = small_disk.mount(cache, megabytes=8)
+    try:
+        ensure_champion(settings, a_model_folder(tmp_path / "large", os.urandom(12 << 20)))
+        with pytest.raises(Transient) as caught:
+            resolve(settings, "champion")
+        expected = f"into {cache / settings.mlflow.model_name}: No space left on device, on this machine: make room"
+        assert expected in str(caught.value)
+        assert "away" not in str(caught.value)
+        ensure_champion(settings, a_model_folder(tmp_path / "small", b"small"))
+        last = resolve(settings, "champion")
+        ensure_champion(settings, a_model_folder(tmp_path / "larger", os.urandom(12 << 20)))
+        with capture_logs() as events:
+            assert resolve(settings, "champion") == last
+        assert [expected in event["reason"] for event in events if event["event"] == "version_from_cache"] == [True]
+    finally:
+        disk.unmount()
+    assert resolve(settings, "champion").version == "3"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS])
+def test_a_disk_that_fails_is_never_an_outage_of_mlflow(number: int) -> None:
+    failed = OSError(number, os.strerror(number))
+    for error in (
+        failed,
+        MlflowException(f"The following failures occurred while downloading x:\n##### File y\n{failed}"),
+    ):
+        with pytest.raises(Transient) as caught, translated("downloading y into /cache"):
+            raise error
+        assert str(caught.value).startswith(f"downloading y into /cache: {os.strerror(number)}, on this machine")
+    for error in (OSError(errno.ECONNREFUSED, "refused"), MlflowException(f"the server's own disk: {failed}")):
+        with (
+            pytest.raises(Transient, match=r"MLflow (or its store )?is away"),
+            translated("asking"),
+        ):
+            raise error
 
 
 def test_an_alias_that_nobody_gave_is_worth_waiting_for(settings: Settings, tmp_path: Path) -> None:

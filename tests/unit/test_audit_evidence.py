@@ -35,6 +35,28 @@ class Database:
         return [(frame_id,) for frame_id in values[0] if frame_id in self._stored]
 
 
+class Rows:
+    """So many sequences of the session's days are there, and of older days none; whatever else is asked has no rows."""
+
+    def __init__(self, *, count: int) -> None:
+        self._count = count
+        self.queries: list[str] = []
+        self.bounds: list[dict[str, Any]] = []
+
+    def execute(self, query: str, values: Any) -> Any:
+        if isinstance(values, dict):
+            self.queries.append(query)
+            self.bounds.append(values)
+        self._rows = [(self._count,)] if "count(" in query else [(None,)] if "min(" in query else []
+        return self
+
+    def fetchall(self) -> list[Any]:
+        return self._rows
+
+    def __iter__(self) -> Any:
+        return iter(self._rows)
+
+
 class Store:
     def __init__(self, *keys: str) -> None:
         self._keys = keys
@@ -58,19 +80,6 @@ def test_a_foreign_key_in_the_bucket_does_not_cost_the_clues() -> None:
 @pytest.mark.parametrize("field", ["started_at", "updated_at", "closed_at"])
 @pytest.mark.parametrize("at", [datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, tzinfo=UTC)])
 def test_times_that_no_camera_means_do_not_end_the_audit(field: str, at: datetime) -> None:
-    asked: list[dict[str, Any]] = []
-
-    class Rows:
-        def execute(self, _query: str, values: Any) -> Any:
-            asked.append(values)
-            return self
-
-        def fetchall(self) -> list[Any]:
-            return []
-
-        def __iter__(self) -> Any:
-            return iter(())
-
     listed: list[str] = []
 
     class Days:
@@ -79,10 +88,20 @@ def test_times_that_no_camera_means_do_not_end_the_audit(field: str, at: datetim
             return iter(())
 
     witness = replace(a_session(), **{field: at})
+    rows = Rows(count=0)
     with ThreadPoolExecutor(1) as pool:
-        assert not [*read_evidence(Rows(), witness, lambda _key: None, pool, Verified())]  # type: ignore[arg-type]
-    [bounds] = asked
-    assert datetime(1970, 1, 1) <= bounds["earliest"] <= datetime(2026, 1, 2)  # noqa: DTZ001 - the column is UTC
-    assert datetime(2026, 1, 2) <= bounds["latest"] < datetime(9999, 1, 1)  # noqa: DTZ001
-    assert not [*find_objects_without_row(Rows(), Days(), witness, lambda _id: False)]  # type: ignore[arg-type]
+        assert not [*read_evidence(rows, witness, lambda _key: None, pool, Verified())]  # type: ignore[arg-type]
+    assert len(rows.bounds) == 3
+    for bounds in rows.bounds:
+        assert datetime(1970, 1, 1) <= bounds["earliest"] <= datetime(2026, 1, 2)  # noqa: DTZ001 - the column is UTC
+        assert datetime(2026, 1, 2) <= bounds["latest"] < datetime(9999, 1, 1)  # noqa: DTZ001
+    assert not [*find_objects_without_row(rows, Days(), witness, lambda _id: False)]  # type: ignore[arg-type]
     assert 0 < len(listed) <= 401
+
+
+@pytest.mark.parametrize(("count", "is_asked"), [(2, True), (3, False)])
+def test_older_days_are_searched_only_where_something_is_missing(count: int, is_asked: bool) -> None:
+    rows = Rows(count=count)
+    with ThreadPoolExecutor(1) as pool:
+        assert not [*read_evidence(rows, a_session(), lambda _key: None, pool, Verified())]  # type: ignore[arg-type]
+    assert any("min(captured_at)" in query for query in rows.queries) is is_asked

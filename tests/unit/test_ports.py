@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from contracts.errors import Misconfigured
 from contracts.settings import StackSettings
-from sightline.stack.ports import TABLE, holder, is_held, ports, refuse_held
+from sightline.stack import ports as module
+from sightline.stack.ports import TABLE, ephemeral_range, holder, is_held, ports, refuse_held, warning_about
 
 
 def test_every_port_is_the_base_plus_its_offset():
@@ -59,6 +65,53 @@ def test_a_port_held_on_all_addresses_is_held():
         taken.bind(("0.0.0.0", 0))
         taken.listen()
         assert is_held(taken.getsockname()[1])
+
+
+@contextmanager
+def a_connection() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Our end of an outgoing connection, and the other end."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        with socket.create_connection(server.getsockname()) as ours:
+            theirs, _ = server.accept()
+            with theirs:
+                yield ours, theirs
+
+
+def test_a_live_connection_holds_its_port_and_its_process_is_named():
+    with a_connection() as (ours, _):
+        port = ours.getsockname()[1]
+        assert is_held(port)
+        assert holder(port).pid == os.getpid()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a port whose connection ended can be bound at once")
+def test_a_connection_that_ended_holds_no_port_and_is_waited_for(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "_LINGER_SECONDS", 0.5)
+    with a_connection() as (ours, theirs):
+        port = ours.getsockname()[1]
+        ours.close()
+        assert theirs.recv(1) == b""
+    said: list[str] = []
+    assert not is_held(port)
+    begun = time.monotonic()
+    refuse_held([("kafka", port)], said.append)
+    assert said == [f"port {port} (Kafka: clients) was a connection's a moment ago: free in a minute at most"]
+    assert 0.5 <= time.monotonic() - begun < 5
+
+
+def test_ports_that_outgoing_connections_are_given_are_warned_of(tmp_path: Path):
+    file = tmp_path / "ip_local_port_range"
+    file.write_text("40000\t50000\n")
+    assert ephemeral_range(file) == (40_000, 50_000)
+    assert ephemeral_range(tmp_path / "none") == (32_768, 60_999)
+    assert warning_about(ports(StackSettings()), (32_768, 60_999)) is None
+    for given in (StackSettings(port_base=33_000), StackSettings(ports={"kafka": 32_768})):
+        said = warning_about(ports(given), (32_768, 60_999))
+        assert said is not None
+        assert "ports from 32768 to 60999" in said
+        assert "SIGHTLINE_STACK__PORT_BASE" in said
 
 
 def test_free_ports_pass():

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
-from contracts.errors import Misconfigured
+from contracts.errors import Misconfigured, Transient
 from contracts.settings import Settings, StackSettings
+from sightline.stack import disk_room, up
+from sightline.stack.disk_room import full_folders
 from sightline.stack.home import Home, read_env, write_private, write_settings
 
 
@@ -90,3 +94,26 @@ def test_a_private_file_is_replaced_whole(tmp_path: Path):
     write_private(file, "two")
     assert file.read_text() == "two"
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_full_disk_is_named_where_a_start_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    home = a_home(tmp_path)
+    home.make()
+    assert full_folders(home) == []
+    monkeypatch.setattr(disk_room, "_is_full", lambda folder: folder != home.folder)
+    assert full_folders(home) == [home.run]  # one for each disk
+    with pytest.raises(Transient) as caught, up._explained(home):
+        raise Transient("postgres is not ready")
+    assert f"postgres is not ready\nno space left on the disk of {home.run}: make room" in str(caught.value)
+
+
+def test_a_file_that_a_full_disk_cuts_short_is_named_and_nothing_of_it_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # a write's error names no file
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*/settings\.env'"):
+        write_private(tmp_path / "settings.env", "one")
+    assert list(tmp_path.iterdir()) == []

@@ -56,6 +56,17 @@ def test_a_torn_record_of_lives_is_no_obstacle(tmp_path: Path):
     assert process.communicate(timeout=30)[0] == "here\n"
 
 
+def test_a_start_that_cannot_be_counted_is_slow_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    slept: list[float] = []
+    monkeypatch.setattr(launch.time, "sleep", slept.append)
+    (tmp_path / "lives").mkdir()  # nothing can be written there
+    launch._pause(tmp_path / "lives")
+    assert slept == [launch.UNRECORDED_PAUSE_SECONDS]
+    assert "Is a directory: starts are not counted" in capsys.readouterr().err
+
+
 def test_it_waits_for_the_port_of_what_it_needs(tmp_path: Path):
     with socket.socket() as neighbour:
         neighbour.bind(("127.0.0.1", 0))

@@ -56,6 +56,7 @@ def a_status(**changes: object) -> Status:
         "flow": FLOW,
         "sessions": (a_session(),),
         "away": (),
+        "full": (),
     }
     given |= changes
     return _judged(*given.values())
@@ -76,6 +77,7 @@ def test_all_is_well_when_everything_runs():
         {"connectors": connector_rows({})},
         {"connectors": None, "away": ("Connect is away",)},
         {"flow": None, "away": ("the broker is away",)},
+        {"full": (Path("/home/logs"),)},
     ],
 )
 def test_anything_missing_failed_or_away_is_not_well_and_the_page_still_comes(changes: dict):
@@ -87,6 +89,12 @@ def test_anything_missing_failed_or_away_is_not_well_and_the_page_still_comes(ch
 
 def test_what_is_away_is_said_first():
     assert page(a_status(connectors=None, away=("Connect is away",))).splitlines()[0] == "away: Connect is away"
+
+
+def test_a_full_disk_is_said_before_what_follows_from_it():
+    status = a_status(full=(Path("/home/logs"),), connectors=None, away=("Connect is away",))
+    assert page(status).splitlines()[0].startswith("no space left on the disk of /home/logs: make room")
+    assert status.as_dict()["full"] == ("/home/logs",)
 
 
 def test_a_failed_task_is_shown_with_its_reason_and_an_absent_sink_with_its_cure():

@@ -18,8 +18,9 @@ from inference.persistence.objects import Digest, FrameStore
 PAGE: Final = 1000
 _LISTED: Final = 100
 
-# frame_id is bounded so that only the session's days are searched. A clock that was set by hours stays inside.
-_MARGIN: Final = timedelta(days=1)
+# frame_id is bounded so that only the session's days are searched. A clock that was set by hours stays inside; what a
+# camera kept while it was offline does not: it may be as old as the retention allows.
+MARGIN: Final = timedelta(days=1)
 _FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _CLUE_DAYS: Final = 400  # of a session that says it took longer, the last ones are searched for clues
 _PAGE: Final = """
@@ -31,6 +32,17 @@ _PAGE: Final = """
         AND (sequence, frame_id) > (%(sequence)s, %(frame_id)s::uuid)
     ORDER BY sequence, frames.frame_id
     LIMIT %(limit)s
+"""
+# Some 100 partitions, each with an index by session: milliseconds, which few sessions need.
+_COUNT: Final = """
+    SELECT count(DISTINCT sequence) FROM all_frames
+    WHERE session_id = %(session_id)s
+        AND frame_id >= uuid7_floor(%(earliest)s) AND frame_id < uuid7_floor(%(latest)s)
+        AND sequence BETWEEN %(sequence)s AND %(last)s
+"""
+_OLDEST: Final = """
+    SELECT min(captured_at) FROM all_frames
+    WHERE session_id = %(session_id)s AND frame_id < uuid7_floor(%(earliest)s)
 """
 # On its own and bounded: inside the query above the planner would rather read the predictions of all days.
 _PREDICTED: Final = """
@@ -103,14 +115,7 @@ def read_evidence(
 
 
 def _pages(connection: Connection, witness: Witness) -> Iterator[list[tuple[Any, ...]]]:
-    earliest, latest = _days(witness)
-    bounds = {
-        "session_id": witness.session_id,
-        "earliest": max(earliest - _MARGIN, _FIRST).replace(tzinfo=None),
-        "latest": (latest + _MARGIN).replace(tzinfo=None),
-        "last": witness.last_acknowledged,
-        "limit": PAGE,
-    }
+    bounds = _bounds(connection, witness)
     sequence, frame_id = witness.first_sequence, "00000000-0000-0000-0000-000000000000"
     while True:
         rows = connection.execute(_PAGE, bounds | {"sequence": sequence, "frame_id": frame_id}).fetchall()
@@ -118,6 +123,24 @@ def _pages(connection: Connection, witness: Witness) -> Iterator[list[tuple[Any,
         if len(rows) < PAGE:
             return
         frame_id, sequence = rows[-1][0], rows[-1][1]
+
+
+def _bounds(connection: Connection, witness: Witness) -> dict[str, Any]:
+    """Where the session's rows are: in its days; from its oldest frame on where those days lack something."""
+    earliest, latest = _days(witness)
+    bounds = {
+        "session_id": witness.session_id,
+        "earliest": max(earliest - MARGIN, _FIRST).replace(tzinfo=None),
+        "latest": (latest + MARGIN).replace(tzinfo=None),
+        "sequence": witness.first_sequence,
+        "last": witness.last_acknowledged,
+        "limit": PAGE,
+    }
+    [(found,)] = connection.execute(_COUNT, bounds)
+    if found < witness.acknowledged:
+        [(oldest,)] = connection.execute(_OLDEST, bounds)
+        bounds["earliest"] = bounds["earliest"] if oldest is None else oldest.replace(tzinfo=None)
+    return bounds
 
 
 def _days(witness: Witness) -> tuple[datetime, datetime]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from confluent_kafka import KafkaException, TopicPartition
@@ -25,6 +25,7 @@ from contracts.records import Session
 from contracts.settings import Settings
 from contracts.topics import SESSIONS
 from contracts.validity import violation
+from inference.persistence.audit.evidence import MARGIN
 from inference.persistence.audit.verdicts import GRACE, News, Witness
 from inference.persistence.database import Connection
 
@@ -35,7 +36,18 @@ _PATIENCE_SECONDS: Final = 15.0
 _COLUMNS: Final = (
     "session_id::text, camera_id, source, started_at, last_acknowledged, captured, rejected, closed_at, updated_at"
 )
-_DAY: Final = timedelta(days=1)
+_LAST_BEFORE: Final = """
+    SELECT max(sequence) FROM all_frames
+    WHERE session_id = %(session_id)s
+        AND frame_id >= uuid7_floor(%(earliest)s) AND frame_id < uuid7_floor(%(since)s)
+        AND sequence < coalesce(
+            (
+                SELECT min(sequence) FROM all_frames
+                WHERE session_id = %(session_id)s AND frame_id >= uuid7_floor(%(since)s)
+            ),
+            %(end)s
+        )
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,13 +129,17 @@ def _merged(older: Witness, newer: Witness) -> Witness:
 
 
 def _from_first_since(connection: Connection, witness: Witness, since: datetime) -> Witness:
-    """The witness, judged from the sequence after the last one captured before `since`."""
-    row = connection.execute(
-        "SELECT max(sequence) FROM all_frames WHERE session_id = %s AND frame_id < uuid7_floor(%s) "
-        "AND frame_id >= uuid7_floor(%s)",
-        (witness.session_id, since.replace(tzinfo=None), (witness.started_at - _DAY).replace(tzinfo=None)),
-    ).fetchone()
-    last_before = None if row is None else row[0]
+    """The witness, judged from the sequence after the last one captured before `since` and before all captured later.
+
+    What an offline camera kept comes late and out of order: it hides none of those around it, and is judged with them.
+    """
+    bounds = {
+        "session_id": witness.session_id,
+        "since": since.replace(tzinfo=None),
+        "earliest": (witness.started_at - MARGIN).replace(tzinfo=None),
+        "end": witness.last_acknowledged + 1,
+    }
+    [(last_before,)] = connection.execute(_LAST_BEFORE, bounds)
     return witness if last_before is None else replace(witness, first_sequence=last_before + 1)
 
 

@@ -13,14 +13,16 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from connectors.api_client import Api
 from contracts.errors import Misconfigured, Rejected, Transient
 from contracts.settings import Settings
 from inference.delivery import deliver as delivery
 from inference.delivery.deliver import Delivered, deliver
 from inference.domain.model_spec import parse
+from inference.registry import promotion
 from inference.registry.mlflow_client import connect
 from inference.registry.model_version import digest_of
-from inference.registry.registration import all_versions
+from inference.registry.registration import all_versions, record
 from inference.registry.resolve import resolve
 from tests.support.handovers import DEMO, WEAKER, a_handover, an_api, edit_json, few_boards
 from tests.support.model_store import register
@@ -32,6 +34,17 @@ def delivered(settings: Settings, folder: Path, **changes: Any) -> Delivered:
     said: list[str] = []
     api = changes.pop("api", None) or an_api(settings)
     return deliver(settings, folder, **{"held_out": few_boards(), "api": api, "say": said.append} | changes)
+
+
+def the_platform(settings: Settings) -> Api:
+    """Its challenger route, without the service around it."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        version = request.url.path.removeprefix("/v1/models/").removesuffix("/challenger")
+        promotion.set_challenger(settings, version)
+        return httpx.Response(200, json={"challenger": version})
+
+    return Api(settings, token=lambda _: "of-the-scientist", transport=httpx.MockTransport(answer))
 
 
 def versions(settings: Settings) -> list[str]:
@@ -111,6 +124,38 @@ def test_a_delivery_interrupted_after_the_version_is_finished_by_the_next(settin
     assert versions(settings) == ["1"]
     assert delivered(settings, WEAKER).version == "1"
     assert resolve(settings, "challenger").version == "1"
+
+
+def test_two_deliveries_of_the_same_files_at_once_are_one_version(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quicker: list[Delivered] = []
+
+    def meanwhile(*args: Any, **options: Any) -> str:
+        """Both looked and found no version; then the other one is done first."""
+        monkeypatch.setattr(delivery, "record", record)
+        quicker.append(delivered(settings, WEAKER))
+        return record(*args, **options)
+
+    monkeypatch.setattr(delivery, "record", meanwhile)
+    slower = delivered(settings, WEAKER, api=the_platform(settings))
+    assert [(one.version, one.is_new) for one in (*quicker, slower)] == [("1", True), ("1", False)]
+    assert versions(settings) == ["1"]
+    assert resolve(settings, "challenger").version == "1"
+
+
+@pytest.mark.parametrize("second", [DEMO, WEAKER])
+def test_only_an_unused_twin_is_removed_as_a_duplicate(settings: Settings, second: Path) -> None:
+    register(settings, WEAKER)
+    client, name = connect(settings), settings.mlflow.model_name
+    assert register(settings, second) == "2"
+    client.set_model_version_tag(name, "2", "duplicate_of", "1")
+    client.set_registered_model_alias(name, "of-somebody", "2")
+    promotion.set_challenger(settings, "1")
+    assert versions(settings) == ["1", "2"]
+    client.delete_registered_model_alias(name, "of-somebody")
+    promotion.set_challenger(settings, "1")
+    assert versions(settings) == (["1"] if second == WEAKER else ["1", "2"])
 
 
 def test_a_model_that_is_champion_already_is_said_to_be(settings: Settings) -> None:

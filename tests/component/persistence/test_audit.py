@@ -255,6 +255,27 @@ def test_several_pages_and_days_are_read(pipeline: Pipeline, monkeypatch: pytest
     assert doubled["frame_id"] in report.problems[0].detail
 
 
+@pytest.mark.parametrize("days", [3, 20])
+def test_what_an_offline_camera_kept_is_found(pipeline: Pipeline, days: int) -> None:
+    ensure_partitions(pipeline.settings)
+    rows = pipeline.send(5, stored=lambda n: n != 2)
+    assert named(pipeline.audit()) == [(2, None, "no row")]
+    kept = pipeline.deliver(2, captured_at=rows[0]["captured_at"] - timedelta(days=days))
+    report = pipeline.audit()
+    assert (report.is_closed, report.total("stored")) == (True, 5)
+    pipeline.store.delete(kept["object_key"])
+    assert named(pipeline.audit()) == [(2, kept["frame_id"], "no object")]
+
+
+def test_an_old_frame_among_new_ones_hides_none_of_them(pipeline: Pipeline) -> None:
+    rows = pipeline.send(5, stored=lambda n: n != 3)
+    pipeline.deliver(3, captured_at=rows[0]["captured_at"] - timedelta(hours=20))
+    since = rows[0]["captured_at"]
+    assert pipeline.audit(since=since).is_closed
+    pipeline.execute("DELETE FROM frames WHERE frame_id = %s", rows[1]["frame_id"])
+    assert named(pipeline.audit(since=since)) == [(1, None, "no row")]
+
+
 def test_the_trace_tells_what_every_store_knows(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("inference.persistence.trace._is_in_topic", lambda *_: True)
     rows = pipeline.send(2)
