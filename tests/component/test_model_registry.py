@@ -302,7 +302,7 @@ def test_the_last_champion_serves_while_the_disk_has_no_room_for_the_next(
 
 
 def test_a_disk_too_small_is_named_and_not_taken_for_an_outage(settings: Settings, tmp_path: Path) -> None:
-    assert os.geteuid() == 0, "a small disk is mounted for this test, and mounting needs root: run it as root"
+    small_disk.need_one()
     cache = settings.stream.cache_folder
     disk = small_disk.mount(cache, megabytes=8)
     try:

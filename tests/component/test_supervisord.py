@@ -41,7 +41,7 @@ def home() -> Iterator[Home]:
 
 @pytest.fixture
 def disk(home: Home) -> Iterator[SmallDisk]:
-    assert os.geteuid() == 0, "a small disk is mounted for this test, and mounting needs root: run it as root"
+    small_disk.need_one()
     found = small_disk.mount(home.logs, megabytes=8)
     try:
         yield found
