@@ -28,7 +28,7 @@ from contracts.identifiers import milliseconds
 from contracts.records import RECORD_TYPES, Record
 from contracts.settings import Settings
 from contracts.topics import KEY_FIELDS
-from contracts.validity import violation
+from contracts.validity import UNSTORABLE, violation
 
 OBJECT_CONFLICT: Final = "object_conflict"  # the S3 sink's code
 # A session of its own would have no record of its session, which the audit names as well.
@@ -74,8 +74,10 @@ def replay(
         edit: fields that replace those of the record (see `load_edit`).
 
     Raises:
+        Rejected: the edit holds text that cannot be stored (bad_edit).
         Transient: the broker or the registry is away, or a record was not acknowledged in time.
     """
+    _refuse_unstorable(edit)
     registry = SchemaRegistry(settings.registry)
     try:
         return _replay_all(settings, letters, Codec(registry), edit)
@@ -133,6 +135,22 @@ def load_edit(file: Path) -> dict[str, Any]:
     elif "image" in edit:
         raise Rejected('"image" must be the path of an image file: correct it, or leave it out', code="bad_edit")
     return edit
+
+
+def _refuse_unstorable(edit: Mapping[str, Any] | None) -> None:
+    """JSON can write half of a surrogate pair, which neither Avro nor an answer in UTF-8 can say; and NUL."""
+    waiting: list[Any] = [edit]  # a list, for JSON may be nested deeper than functions can call each other
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, Mapping):
+            waiting += [*value.keys(), *value.values()]
+        elif isinstance(value, list):
+            waiting += value
+        elif isinstance(value, str) and UNSTORABLE.search(value):
+            raise Rejected(
+                f"the edit holds a character that Postgres cannot store in {value[:80]!a}: leave it out",
+                code="bad_edit",
+            )
 
 
 def prepare(

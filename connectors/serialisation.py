@@ -68,7 +68,7 @@ class Codec:
         out.write(self._header(topic))
         try:
             fastavro.schemaless_writer(out, contract.schema, record, strict_allow_default=True)
-        except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
             raise Rejected(f"the record does not fit the schema of {topic}: {error}", code="unencodable") from error
         _refuse_wide_ints(contract, record, code="unencodable")
         return out.getvalue()

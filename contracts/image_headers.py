@@ -8,6 +8,7 @@ closer. The formats are read after ITU-T T.81 (JPEG, annex B) and the PNG specif
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,6 +29,11 @@ _JPEG_ENDS: Final = frozenset({0xD9, 0xDA})  # EOI, SOS: no dimensions come afte
 _JPEG_SIZE: Final = struct.Struct(">BHH")  # precision, height, width
 _JPEG_APP1: Final = 0xE1
 _EXIF: Final = b"Exif\0\0"
+_FILLING: Final = re.compile(rb"\xff*")
+# Four megabytes of empty segments would keep whoever reads them from all else for a second: the longest header that a
+# camera or an editor writes has some hundreds, and one with Exif.
+_MOST_SEGMENTS: Final = 10_000
+_MOST_EXIF: Final = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +46,7 @@ class JpegHeader:
     bits: int  # per sample
     components: int  # 1 grey, 3 colour, 4 CMYK; 0 where the bytes end before it
     has_stray_bytes: bool  # between the segments; decoders that are lenient skip them
-    exif: tuple[bytes, ...]  # the TIFF block of each Exif segment
+    exif: tuple[bytes, ...]  # the TIFF block of each Exif segment, of the first 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +89,7 @@ def _read_png(data: bytes) -> PngHeader:
 def _read_jpeg(data: bytes) -> JpegHeader:
     exif: list[bytes] = []
     for marker, start, end, is_behind_stray in _segments(data):
-        if marker == _JPEG_APP1 and data.startswith(_EXIF, start):
+        if marker == _JPEG_APP1 and data.startswith(_EXIF, start) and len(exif) < _MOST_EXIF:
             exif.append(data[start + len(_EXIF) : end])
         if marker in _JPEG_FRAMES and end - start >= _JPEG_SIZE.size:
             bits, height, width = _JPEG_SIZE.unpack_from(data, start)
@@ -105,19 +111,20 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int, bool]]:
     """The marker segments up to the first scan: marker, start and end of what follows its length, within the data.
 
     The fourth says whether bytes that belong to no segment came before, here or earlier.
+
+    Raises:
+        Rejected: there are too many (no_dimensions).
     """
     position = 2
     is_stray = False
-    while True:
+    for _ in range(_MOST_SEGMENTS):
         found = data.find(b"\xff", position)  # decoders skip stray bytes before a marker, and so do we
         is_stray |= found != position
-        position = found
-        while 0 <= position < len(data) and data[position] == 0xFF:  # any number of them may fill up before a marker
-            position += 1
-        if position < 0 or position >= len(data) or data[position] in _JPEG_ENDS:
+        filled = _FILLING.match(data, found) if found >= 0 else None  # any number of them may fill up before a marker
+        if filled is None or filled.end() == len(data) or data[filled.end()] in _JPEG_ENDS:
             return
-        marker = data[position]
-        position += 1
+        marker = data[filled.end()]
+        position = filled.end() + 1
         if marker in _JPEG_STANDALONE or marker in _JPEG_STRAY:
             is_stray |= marker in _JPEG_STRAY
             continue
@@ -126,3 +133,4 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int, bool]]:
             return
         yield marker, position + 2, min(position + length, len(data)), is_stray
         position += length
+    raise Rejected(f"a JPEG with more than {_MOST_SEGMENTS} segments before its dimensions", code="no_dimensions")

@@ -48,6 +48,7 @@ def create_app(parts: Parts) -> FastAPI:
         version="1",
         docs_url=None,  # routes/docs.py, from files of our own
         redoc_url=None,
+        redirect_slashes=False,  # it would send whoever asks to the host that a request names, with 307
         lifespan=lifespan,
     )
     app.state.parts = parts

@@ -16,7 +16,7 @@ import socket
 from collections.abc import Callable, MutableSequence
 from typing import Any, Final
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from contracts.logs import get_logger
 
@@ -27,6 +27,7 @@ _LOADING_GIVES_WAY_SECONDS: Final = 0.1  # a sibling whose core is busy is late,
 _PAUSE_SECONDS: Final = 1.0  # without a file descriptor, or with all the connections that it may have
 _OWN_DESCRIPTORS: Final = 256  # kept for stores, broker and files: a connection must not cost an answer
 _MOST_CONNECTIONS: Final = 10_000
+_MOST_HEAD_BYTES: Final = 64 * 1024  # request line and headers: a token with many roles has some 5 KiB
 _LAST_REQUEST_SECONDS: Final = 1.0  # after the signal: for a request that was on its way on an idle connection
 
 _log = get_logger(__name__)
@@ -40,12 +41,20 @@ def most_connections() -> int:
     return min(_MOST_CONNECTIONS, max(descriptors - _OWN_DESCRIPTORS, descriptors // 2))
 
 
+class _HeadTooLargeError(Exception):
+    """The headers are whole and too many: the parser ends with it."""
+
+
 class Connection(HttpToolsProtocol):
-    """uvicorn's, with a limit on the time that a request may take to come, and an end that no client notices."""
+    """uvicorn's, with limits on the time that a request may take to come and on what comes beside its body, and an end
+    that no client notices.
+    """
 
     unfinished_since: float | None = None  # on the loop's clock: opened or spoken to, and the request is not whole yet
     is_silent = True  # nothing came yet
     is_ending = False
+    _unread_bytes = 0  # came since the application was last given anything: headers, trailers, a chunk's extensions
+    _is_head_too_large = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The clock runs from the first moment: a silent connection is none."""
@@ -59,18 +68,51 @@ class Connection(HttpToolsProtocol):
         self.is_silent = False
         if self.unfinished_since is None:
             self.unfinished_since = self.loop.time()
+        self._unread_bytes += len(data)
         super().data_received(data)
+        if self._unread_bytes > _MOST_HEAD_BYTES and not self.transport.is_closing():
+            self._is_head_too_large = True
+            self.send_400_response("")
 
     def on_headers_complete(self) -> None:
         """While the process ends, each connection's next answer is its last."""
+        # One read may bring more than the limit, and all of the headers.
+        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > _MOST_HEAD_BYTES:
+            self._is_head_too_large = True
+            raise _HeadTooLargeError
+        self._unread_bytes = 0
         super().on_headers_complete()
         if self.is_ending and self.cycle is not None:
             self.cycle.keep_alive = False
 
+    def on_body(self, body: bytes) -> None:
+        """The application bounds what it is given."""
+        self._unread_bytes = 0
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
         """The request is whole: what follows is our time."""
         self.unfinished_since = None
+        self._unread_bytes = 0
         super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's signature; its words are ours below
+        """What the parser refuses, as problem+json; without a word where an earlier request's answer is under way."""
+        # Here: the parent, which imports this module, needs no web framework.
+        from inference.api.problems import response
+
+        if self.cycle is None or self.cycle.response_complete or self._is_reading_body():
+            if self._is_head_too_large:
+                code, detail = "head_too_large", f"request line and headers have more than {_MOST_HEAD_BYTES} bytes"
+                answer = response(431, code, f"{detail}: send fewer or shorter ones")
+            else:
+                answer = response(400, "bad_request", "this is no HTTP that can be read")
+            lines = [STATUS_LINE[answer.status_code].rstrip(), *map(b": ".join, answer.raw_headers)]
+            self.transport.write(b"\r\n".join([*lines, b"connection: close", b"", bytes(answer.body)]))
+        self.transport.close()
+
+    def _is_reading_body(self) -> bool:
+        return self.cycle.more_body and not self.cycle.response_started and not self.pipeline
 
     def shutdown(self) -> None:
         """Ends after the next answer, or when none is asked for: closed at once, it could cross with a request."""

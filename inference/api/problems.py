@@ -25,6 +25,8 @@ from contracts.logs import get_logger
 
 MEDIA_TYPE: Final = "application/problem+json"
 _TYPE_PREFIX: Final = "urn:sightline:problem:"
+_MOST_ERRORS: Final = 100  # of one request: a body of thousands of wrong boxes is wrong enough
+_LONGEST_TEXT: Final = 200  # characters of where and what: a name in a body may be as long as the body
 
 _log = get_logger(__name__)
 
@@ -37,7 +39,9 @@ class ProblemBody(BaseModel):
     status: int
     code: str
     detail: str = Field(description="What happened and what to do next")
-    errors: list[dict[str, Any]] | None = Field(default=None, description="Where the input does not fit, one by one")
+    errors: list[dict[str, Any]] | None = Field(
+        default=None, max_length=_MOST_ERRORS, description="Where the input does not fit, one by one: the first 100"
+    )
 
 
 class Problem(Exception):  # noqa: N818 - the field's own word
@@ -114,10 +118,15 @@ async def _of_pipeline_error(_request: Request, error: PipelineError) -> JSONRes
 
 async def _of_validation(_request: Request, error: RequestValidationError) -> JSONResponse:
     errors = [
-        {"where": ".".join(str(part) for part in problem["loc"]), "what": problem["msg"]} for problem in error.errors()
+        {"where": _short(".".join(str(part) for part in problem["loc"])), "what": _short(problem["msg"])}
+        for problem in error.errors()[:_MOST_ERRORS]
     ]
     first = errors[0] if errors else {"where": "the request", "what": "does not fit"}
     return response(422, "invalid_request", f"{first['where']}: {first['what']}", errors=errors)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]} …"
 
 
 async def _of_http(_request: Request, error: HTTPException) -> JSONResponse:

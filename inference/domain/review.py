@@ -12,6 +12,7 @@ gate   drawn at random, from an empty page                           feeds the g
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from ctypes import c_float
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -67,6 +68,12 @@ class Review:
     request_id: str | None = None  # the client's own: sent again, it changes nothing
 
 
+def as_stored(box: Corners) -> Corners:
+    """The box as 32-bit floats hold it: what is judged must be what is read back."""
+    x1, y1, x2, y2 = (c_float(corner).value for corner in box)
+    return x1, y1, x2, y2
+
+
 def check(review: Review, *, width: int, height: int, part: Part, known_labels: Collection[str] | None = None) -> None:
     """Whether a review can be said of a frame of this size and part.
 
@@ -88,11 +95,11 @@ def check(review: Review, *, width: int, height: int, part: Part, known_labels: 
             code="not_in_gate",
         )
     for number, each in enumerate(review.boxes):
-        x1, y1, x2, y2 = each.box
+        x1, y1, x2, y2 = as_stored(each.box)
         if not (0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height):
             raise Rejected(
                 f"box {number} does not lie inside the image of {width} x {height} pixels: x1 < x2 and y1 < y2, all of "
-                "them inside",
+                "them inside, also as 32-bit floats",
                 code="box_outside",
             )
         if known_labels is not None and each.label not in known_labels:

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from contracts.errors import Rejected
-from inference.domain.review import UNDONE, LabelledBox, Review, Verdict, check
+from inference.domain.review import UNDONE, LabelledBox, Review, Verdict, as_stored, check
 from inference.domain.split import part_of
 from inference.persistence.database import Connection
 from inference.persistence.expirations import SAVING_LOCK
@@ -149,7 +149,7 @@ def _append(connection: Connection, review: Review, camera_id: str) -> int:
         "reviewer_name": review.reviewer_name,
         "verdict": review.verdict.value,
         "labels": [each.label for each in review.boxes],
-        "boxes": [corner for each in review.boxes for corner in each.box],
+        "boxes": [corner for each in review.boxes for corner in as_stored(each.box)],
         "model_version": review.model_version,
         "purpose": review.purpose.value,
         "request_id": review.request_id,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
 import resource
 import socket
 from collections.abc import Iterator
@@ -198,3 +199,109 @@ def test_a_connection_taken_while_the_process_ends_is_told_so(is_spoken_to: bool
 
     answer = asyncio.run(story())
     assert (b" 200 " in answer and b"connection: close" in answer.lower()) is is_spoken_to
+
+
+async def _reads_all(_scope: Any, receive: Any, send: Any) -> None:
+    """Reads the body to its end and answers with its length."""
+    length, more = 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return
+        length, more = length + len(message["body"]), message["more_body"]
+    body = str(length).encode()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+    await send({"type": "http.response.body", "body": body})
+
+
+def answered(*pieces: bytes, app: Any = _reads_all) -> bytes:
+    """What comes back on a connection, to its end, for these pieces sent one after another."""
+
+    async def story() -> bytes:
+        config = uvicorn.Config(app, lifespan="off")
+        config.load()
+        server = await asyncio.get_running_loop().create_server(
+            lambda: Connection(config=config, server_state=ServerState(), app_state={}), "127.0.0.1", 0
+        )
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        for piece in pieces:
+            writer.write(piece)
+            await asyncio.sleep(0.01)
+        answer = await asyncio.wait_for(reader.read(), 5)
+        writer.close()
+        server.close()
+        return answer
+
+    return asyncio.run(story())
+
+
+START = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+CHUNKED = START + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"
+LINE = b"X-Filling: " + b"a" * 1000 + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [START, *[LINE * 10] * 7],  # they never end
+        [START + LINE * 70 + b"\r\n"],  # whole in one read
+        [START + b"X-Long: ", *[b"a" * 10_000] * 7],  # one that is never whole
+        [b"GET /", *[b"a" * 10_000] * 7],  # nor is the address
+        [CHUNKED + b"0\r\n", *[LINE * 10] * 7],  # behind the body
+        [CHUNKED + b"3;", *[b"a" * 10_000] * 7],  # beside a piece of it
+    ],
+)
+def test_headers_of_more_than_64_kib_are_refused_before_anybody_logs_in(pieces: list[bytes]) -> None:
+    head, _, body = answered(*pieces).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
+    assert b"content-type: application/problem+json" in head
+    assert (json.loads(body)["code"], json.loads(body)["status"]) == ("head_too_large", 431)
+
+
+def test_headers_of_60_kib_and_a_body_of_any_size_are_none_of_that() -> None:
+    length = 3_000_000
+    whole = START + LINE * 60 + b"Content-Length: %d\r\n\r\n" % length
+    assert answered(whole, *[b"a" * 100_000] * 30).endswith(b"\r\n\r\n%d" % length)
+    assert answered(CHUNKED, *[b"3\r\nabc\r\n" * 10_000] * 10, b"0\r\n\r\n").endswith(b"\r\n\r\n300003")
+
+
+@pytest.mark.parametrize(
+    "pieces", [[b"\x16\x03\x01 not http\r\n\r\n"], [CHUNKED, b"zzz\r\n"], [START, b"no colon\r\n\r\n"]]
+)
+def test_what_is_no_http_is_told_so_as_every_other_error(pieces: list[bytes]) -> None:
+    head, _, body = answered(*pieces).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert b"content-type: application/problem+json" in head
+    assert json.loads(body)["code"] == "bad_request"
+
+
+def test_an_error_is_never_taken_for_the_answer_to_an_earlier_request() -> None:
+    async def slow(_scope: Any, receive: Any, _send: Any) -> None:
+        await receive()
+        await asyncio.sleep(1)
+
+    assert answered(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"no http\r\n\r\n", app=slow) == b""
+
+
+def test_the_clock_of_a_request_runs_from_its_first_byte_however_many_follow() -> None:
+    """The server's sweep looks at it: a header a second must not keep a connection for ever."""
+
+    async def story() -> tuple[float | None, float | None]:
+        config = uvicorn.Config(_reads_all, lifespan="off")
+        config.load()
+        connection = Connection(config=config, server_state=ServerState(), app_state={})
+        server = await asyncio.get_running_loop().create_server(lambda: connection, "127.0.0.1", 0)
+        _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        seen = []
+        for piece in (START, LINE, LINE):
+            writer.write(piece)
+            await asyncio.sleep(0.02)
+            seen.append(connection.unfinished_since)
+        writer.close()
+        await writer.wait_closed()
+        server.close()
+        return seen[0], seen[-1]
+
+    first, last = asyncio.run(story())
+    assert first is not None
+    assert first == last

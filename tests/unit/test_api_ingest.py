@@ -376,6 +376,13 @@ def test_a_capture_time_that_the_contract_refuses_is_refused_here(captured: time
         assert (refused.value.status, refused.value.code) == (422, code)
 
 
-def test_a_source_time_before_1970_is_refused():
-    with pytest.raises(Problem, match="1970"):
-        _check_times(None, datetime(1969, 1, 1, tzinfo=UTC), retention=timedelta(days=90))
+@pytest.mark.parametrize("at", ["1969-12-31T23:59:59Z", "9999-12-31T23:59:59-23:59", "9999-12-31T23:59:59.9999Z"])
+def test_a_source_time_that_the_contract_refuses_is_refused_here(at: str):
+    with pytest.raises(Problem, match="1970 or after 9999") as refused:
+        _check_times(None, datetime.fromisoformat(at), retention=timedelta(days=90))
+    assert (refused.value.status, refused.value.code) == (422, "bad_source_time")
+
+
+@pytest.mark.parametrize("at", ["1970-01-01T00:00:00Z", "9999-12-31T23:59:59+23:59", "9999-12-31T23:59:59.999Z"])
+def test_any_other_source_time_is_taken(at: str):
+    _check_times(None, datetime.fromisoformat(at), retention=timedelta(days=90))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 
 import cv2
@@ -59,6 +60,37 @@ def test_what_has_no_readable_size_is_refused_with_a_code(data, code):
     found = read_header(data)
     assert isinstance(found, NotAnImage)
     assert found.code == code
+
+
+# An Exif segment of 511 tags; every one of them says that the tags to look at are these again.
+_TAGS = b"II*\0\x08\0\0\0\xff\x01" + (b"\x69\x87\x04\0\x01\0\0\0\x08\0\0\0" * 511)
+MANY_EXIF_TAGS = b"\xff\xe1" + (8 + len(_TAGS)).to_bytes(2) + b"Exif\0\0" + _TAGS
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        b"\xff\xe1\x00\x02",  # empty segments
+        b"\xff\xd0",  # markers without a length
+        b"\xff\x00",  # stray bytes
+        b"\xff",  # filling
+        MANY_EXIF_TAGS,
+    ],
+)
+def test_four_megabytes_in_front_of_the_size_cost_no_time(piece):
+    data = b"\xff\xd8\xff\xe0\x00\x02" + piece * (4 * 1024 * 1024 // len(piece)) + jpeg()[2:]
+    began = time.process_time()
+    read_header(data)
+    assert time.process_time() - began < 0.1
+
+
+def test_a_jpeg_of_very_many_segments_is_refused_and_one_of_many_is_not():
+    empty = b"\xff\xe1\x00\x02"
+    assert read_header(b"\xff\xd8" + empty * 9_000 + jpeg(80, 60)[2:]) == Header(encoding="jpeg", width=80, height=60)
+    found = read_header(b"\xff\xd8" + empty * 10_000 + jpeg(80, 60)[2:])
+    assert found == NotAnImage(
+        code="no_dimensions", reason="a JPEG with more than 10000 segments before its dimensions"
+    )
 
 
 @given(st.binary(max_size=400), st.sampled_from([b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", jpeg()[:200]]))

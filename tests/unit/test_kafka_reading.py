@@ -20,8 +20,10 @@ class Partition:
 
     def __init__(self, *offsets: int, end: int) -> None:
         self._offsets, self._end, self._at, self._passed = offsets, end, 0, OFFSET_INVALID
+        self.asked: list[str] = []
 
     def assign(self, partitions: list[TopicPartition]) -> None:
+        self.asked.append("messages")
         self._at = partitions[0].offset
 
     def poll(self, _timeout: float) -> FakeMessage | None:
@@ -33,6 +35,7 @@ class Partition:
         return [TopicPartition(partitions[0].topic, 0, self._passed)]
 
     def get_watermark_offsets(self, _partition: TopicPartition, timeout: float) -> tuple[int, int]:
+        self.asked.append("ends")
         return 0, self._end
 
     def close(self) -> None: ...
@@ -78,7 +81,7 @@ def test_all_that_the_broker_is_asked_shares_the_callers_time(monkeypatch: pytes
             time.sleep(0.02)
             return 0, 0
 
-    monkeypatch.setattr(dead_letters, "make_consumer", lambda *_: Slow(end=0))
+    monkeypatch.setattr(dead_letters, "make_consumer", lambda *_, **__: Slow(end=0))
     with pytest.raises(Transient, match="took too long"):
         dead_letters.counts(Settings(), within_seconds=0.05)
     assert len(timeouts) <= 3
@@ -86,8 +89,25 @@ def test_all_that_the_broker_is_asked_shares_the_callers_time(monkeypatch: pytes
     assert max(timeouts) <= 0.05
 
 
+def test_no_topic_of_dead_letters_waits_for_news_of_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The broker answers a connection in turn, and waits half a second for news: a page of five topics took six."""
+    overrides: dict[str, Any] = {}
+    consumer = Partition(0, 1, 2, end=3)
+
+    def made(*_: Any, **given: Any) -> Partition:
+        overrides.update(given)
+        return consumer
+
+    monkeypatch.setattr(dead_letters, "make_consumer", made)
+    names = dead_letters.CONSUMERS
+    found = [letter.id for letter in dead_letters.newest(Settings(), dict.fromkeys(names), limit=2)]
+    assert found == [f"{name}:{offset}" for name in names for offset in (1, 2)]
+    assert consumer.asked == ["ends"] * len(names) + ["messages"] * len(names)
+    assert overrides["fetch.wait.max.ms"] <= 10
+
+
 def test_a_dead_letters_id_that_names_a_marker_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dead_letters, "make_consumer", lambda *_: Partition(0, end=2))
+    monkeypatch.setattr(dead_letters, "make_consumer", lambda *_, **__: Partition(0, end=2))
     assert dead_letters.find(Settings(), "stream:0").offset == 0
     with pytest.raises(Rejected, match="no dead letter stream:1"):
         dead_letters.find(Settings(), "stream:1")

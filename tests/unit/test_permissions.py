@@ -82,6 +82,12 @@ def test_a_service_with_a_route_outside_the_table_does_not_start(app: FastAPI) -
         refuse_unlisted(other)
 
 
+def test_a_slash_too_much_sends_nobody_to_the_host_that_a_request_names(client: TestClient) -> None:
+    for path in ("/v1/frames/", "/v1/models/", "/docs/"):
+        answer = client.get(path, headers={"Host": "elsewhere.example"}, follow_redirects=False)
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
 @pytest.mark.parametrize("route", GUARDED, ids=" ".join)
 def test_without_a_token_nobody_gets_in(client: TestClient, route: tuple[str, str]) -> None:
     status, problem = ask(client, route, None)

@@ -47,6 +47,7 @@ def checked(review: Review, **changes: Any) -> None:
     [
         {},
         {"boxes": (replace(BOX, box=(0.0, 0.0, 64.0, 48.0)),)},
+        {"boxes": (replace(BOX, box=(1e-46, 0.0, 64.0 + 1e-9, 48.0)),)},
         {"verdict": Verdict.EMPTY, "boxes": ()},
         {"verdict": Verdict.UNUSABLE, "boxes": ()},
         {"verdict": Verdict.ACCEPTED, "boxes": (), "model_version": "3"},
@@ -65,6 +66,9 @@ def test_what_fits_is_taken(changes: dict[str, Any]) -> None:
         ({"boxes": (replace(BOX, box=(6.0, 2.0, 6.0, 4.0)),)}, "box_outside"),
         ({"boxes": (replace(BOX, box=(7.0, 2.0, 6.0, 4.0)),)}, "box_outside"),
         ({"boxes": (replace(BOX, box=(1.0, float("nan"), 6.0, 4.0)),)}, "box_outside"),
+        ({"boxes": (replace(BOX, box=(6.0, 2.0, 6.0 + 1e-9, 4.0)),)}, "box_outside"),
+        ({"boxes": (replace(BOX, box=(0.0, 0.0, 1e-46, 4.0)),)}, "box_outside"),
+        ({"boxes": (replace(BOX, box=(0.0, 0.0, 1e300, 4.0)),)}, "box_outside"),
         ({"boxes": (replace(BOX, label="opne"),)}, "unknown_label"),
         ({"boxes": ()}, "no_boxes"),
         ({"boxes": (BOX,) * (MOST_BOXES + 1)}, "too_many_boxes"),

@@ -220,6 +220,15 @@ def test_a_record_that_does_not_fit_its_schema_is_rejected(changes):
     assert caught.value.code == "unencodable"
 
 
+def test_a_value_nested_too_deep_to_be_written_down_is_rejected():
+    nested: list[object] = []
+    for _ in range(5000):
+        nested = [nested]
+    with pytest.raises(Rejected) as caught:
+        a_codec().encode("frames", a_frame().to_record() | {"source_time": nested})
+    assert caught.value.code == "unencodable"
+
+
 def test_a_record_without_a_required_field_is_rejected():
     record = a_frame().to_record()
     del record["camera_id"]

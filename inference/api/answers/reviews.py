@@ -51,7 +51,9 @@ class BoxGiven(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     label: str = Field(min_length=1, max_length=LONGEST_LABEL, pattern=TEXT_PATTERN)
-    box: tuple[Pixel, Pixel, Pixel, Pixel] = Field(description="x1, y1, x2, y2 in pixels of the original image")
+    box: tuple[Pixel, Pixel, Pixel, Pixel] = Field(
+        description="x1, y1, x2, y2 in pixels of the original image, kept as 32-bit floats"
+    )
 
 
 class ReviewGiven(BaseModel):

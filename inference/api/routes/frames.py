@@ -10,12 +10,13 @@ from fastapi import APIRouter, Query, Request
 from pydantic import AwareDatetime, BaseModel, Field
 
 from connectors.cameras.images import RejectedImage, captured_image
-from contracts.identifiers import CAMERA_ID
+from contracts.identifiers import CAMERA_ID, from_milliseconds
 from contracts.topics import MAX_IMAGE_BYTES
-from contracts.validity import CLOCK_SKEW
+from contracts.validity import CLOCK_SKEW, LAST_STORABLE_MS
 from inference.api.guard import GuardedRoute, bearer_of
 from inference.api.identity import Identity
 from inference.api.images import check_media_type, image_of, read_body
+from inference.api.inputs import EARLIEST
 from inference.api.openapi import IMAGE_BODY, problems
 from inference.api.parts import Parts
 from inference.api.problems import Problem
@@ -25,6 +26,7 @@ router = APIRouter(tags=["frames"], route_class=GuardedRoute)
 
 # -- POST /v1/frames: by HTTP into the topic -------------------------------------------------------------------------
 _FORM_BYTES: Final = 64 * 1024  # what a multipart body may hold beside its image
+_LATEST: Final = from_milliseconds(LAST_STORABLE_MS)
 _STATUS: Final = {"too_large": 413, "not_an_image": 415}  # of what a camera refuses; else 422
 
 
@@ -54,7 +56,8 @@ async def send_frame(
         AwareDatetime | None, Query(description="When the camera gave it; else the moment it is here")
     ] = None,
     source_time: Annotated[
-        AwareDatetime | None, Query(description="What the source says; the time in the image's Exif wins")
+        AwareDatetime | None,
+        Query(description="What the source says, 1970 to 9999 in UTC; the time in the image's Exif wins"),
     ] = None,
 ) -> TakenFrame:
     """Takes one JPEG or PNG of at most 4 MiB into the pipeline, as the camera program does, byte for byte.
@@ -101,5 +104,5 @@ def _check_times(captured_at: datetime | None, source_time: datetime | None, *, 
             f"captured_at must lie between {retention.days} days ago and {CLOCK_SKEW.seconds // 60} minutes ahead: set "
             "the camera's clock, or leave it out",
         )
-    if source_time is not None and source_time < datetime(1970, 1, 1, tzinfo=UTC):
-        raise Problem(422, "bad_source_time", "source_time lies before 1970: leave it out")
+    if source_time is not None and not EARLIEST <= source_time <= _LATEST:
+        raise Problem(422, "bad_source_time", "source_time lies before 1970 or after 9999, in UTC: leave it out")

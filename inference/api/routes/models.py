@@ -26,7 +26,7 @@ from inference.api.answers.models import (
 )
 from inference.api.guard import GuardedRoute
 from inference.api.identity import Identity
-from inference.api.inputs import EARLIEST, At, Bearer, Limit, Neighbours
+from inference.api.inputs import EARLIEST, TEXT_PATTERN, At, Bearer, Limit, Neighbours
 from inference.api.openapi import problems
 from inference.api.parts import Parts
 from inference.api.problems import Problem, not_found
@@ -49,7 +49,7 @@ _CONFLICTS: Final = frozenset(
 )  # fmt: skip
 
 
-Version = Annotated[str, Path(max_length=100, description="Number of a version in MLflow")]
+Version = Annotated[str, Path(max_length=100, pattern=TEXT_PATTERN, description="Number of a version in MLflow")]
 
 
 @router.get("/v1/models")
@@ -72,7 +72,8 @@ def show_agreement(
     version: Version,
     parts: Neighbours,
     against: Annotated[
-        str | None, Query(max_length=100, description="The version that is the measure; else the champion")
+        str | None,
+        Query(max_length=100, pattern=TEXT_PATTERN, description="The version that is the measure; else the champion"),
     ] = None,
     since: Annotated[At | None, Query(description="Captured then or later; else a day before `until`")] = None,
     until: Annotated[At | None, Query(description="Captured before then; else now")] = None,

@@ -76,6 +76,22 @@ def test_a_request_sent_again_changes_nothing_and_another_one_is_refused(
     assert save(client, frame["frame_id"], headers=EVE, request_id="once").status_code == 201
 
 
+@pytest.mark.parametrize(
+    ("box", "status"),
+    [
+        ([30.0, 2.0, 30.0 + 1e-9, 40.0], 422),  # wide in 64 bits, empty in the column's 32
+        ([0.0, 0.0, 1e-46, 40.0], 422),
+        ([1e-46, 0.0, 30.0, 40.0], 201),  # too small for the column: it is nought there
+    ],
+)
+def test_a_box_is_judged_as_it_will_be_stored(client: TestClient, keep: Keep, box: list[float], status: int) -> None:
+    answer = save(client, keep()["frame_id"], boxes=[BOX | {"box": box}])
+    assert answer.status_code == status, answer.text
+    assert answer.json().get("code") == ("box_outside" if status == 422 else None)
+    if status == 201:
+        assert answer.json()["boxes"][0]["box"] == [0.0, 0.0, 30.0, 40.0]
+
+
 def test_accepting_copies_the_boxes_of_the_version_that_was_seen(client: TestClient, keep: Keep) -> None:
     frame = keep()
     body = save(client, frame["frame_id"], verdict="accepted", boxes=[], model_version="1").json()
