@@ -4,14 +4,23 @@
     kafka ──► topics
 
 After a failure nothing new begins, what waits is told to stop, and then it is raised.
+
+patiently(configure, stopping=stopping)     again while it says Transient, for two minutes
 """
 
 from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from typing import Final
+
+from contracts.errors import Transient
+
+PATIENCE_SECONDS: Final = 120.0
+_PAUSE_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,3 +91,24 @@ def _refuse_impossible(steps: Sequence[Step]) -> None:
         rest = [step for step in rest if step.name not in reachable]
     if rest:
         raise ValueError(f"steps that can never begin: {', '.join(step.name for step in rest)}")
+
+
+def patiently(
+    run: Callable[[], None],
+    *,
+    stopping: threading.Event,
+    seconds: float = PATIENCE_SECONDS,
+    pause_seconds: float = _PAUSE_SECONDS,
+) -> None:
+    """Runs what may be run again until it is no longer Transient: a service that starts may miss one question.
+
+    Raises:
+        Transient: it still was when the time was up, or when `stopping` was set.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return run()
+        except Transient:
+            if time.monotonic() > deadline or stopping.wait(pause_seconds):
+                raise

@@ -42,7 +42,7 @@ from sightline.stack.ports import ephemeral_range, ports, refuse_held, warning_a
 from sightline.stack.readiness import is_ready, wait_until_ready
 from sightline.stack.service import Service
 from sightline.stack.services import services
-from sightline.stack.steps import Step, run_steps
+from sightline.stack.steps import Step, patiently, run_steps
 from sightline.stack.supervision import Supervisor, end
 
 PROFILES: Final = ("core", "full")
@@ -271,7 +271,7 @@ def _steps(
     def told(name: str, what: str, run: Callable[[Settings], None], *after: str) -> Step:
         def act() -> None:
             begun = time.monotonic()
-            run(settings)
+            patiently(lambda: run(settings), stopping=stopping)
             say(f"  {name:<12} done    {time.monotonic() - begun:5.1f} s   {what}")
 
         return Step(name=name, run=act, after=after)

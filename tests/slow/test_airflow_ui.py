@@ -51,6 +51,14 @@ def browser() -> Iterator[Browser]:
         yield browser
 
 
+@pytest.fixture(autouse=True)
+def closed_pages(browser: Browser) -> Iterator[None]:
+    """An open page asks Airflow for news all the time, and draws them."""
+    yield
+    for context in browser.contexts:
+        context.close()
+
+
 @pytest.fixture(scope="module")
 def request_for_approval(full: Settings, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A better model was delivered, and its run waits for an answer."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import pytest
 
-from sightline.stack.steps import Step, ready, run_steps
+from contracts.errors import Misconfigured, Transient
+from sightline.stack.steps import Step, patiently, ready, run_steps
 
 
 def test_a_step_begins_only_after_all_that_it_needs():
@@ -76,3 +78,39 @@ def test_ready_names_what_may_begin():
     a, b = Step(name="a", run=int), Step(name="b", run=int, after=("a",))  # type: ignore[arg-type]
     assert ready([a, b], set()) == [a]
     assert ready([b], {"a"}) == [b]
+
+
+def failing(*errors: Exception) -> tuple[list[int], Callable[[], None]]:
+    """How often it was run, and what fails so often before it does not."""
+    left, runs = list(errors), []
+
+    def run() -> None:
+        runs.append(1)
+        if left:
+            raise left.pop(0)
+
+    return runs, run
+
+
+def test_what_misses_one_question_is_asked_again():
+    runs, run = failing(Transient("timed out"), Transient("timed out"))
+    patiently(run, stopping=threading.Event(), pause_seconds=0)
+    assert len(runs) == 3
+
+
+def test_what_stays_away_and_what_is_wrong_are_raised():
+    with pytest.raises(Transient, match="away"):
+        patiently(failing(*[Transient("away")] * 9)[1], stopping=threading.Event(), seconds=-1, pause_seconds=0)
+    runs, run = failing(Misconfigured("no such setting"))
+    with pytest.raises(Misconfigured):
+        patiently(run, stopping=threading.Event())
+    assert len(runs) == 1
+
+
+def test_a_step_that_is_told_to_stop_is_patient_no_longer():
+    stopping = threading.Event()
+    stopping.set()
+    runs, run = failing(*[Transient("away")] * 9)
+    with pytest.raises(Transient):
+        patiently(run, stopping=stopping)
+    assert len(runs) == 1
