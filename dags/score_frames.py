@@ -63,6 +63,13 @@ def asked(context: Any) -> scoring.Asked:
     return scoring.asked(context["params"], start=start, end=end)
 
 
+def checking(context: Any) -> tuple[str, ...]:
+    """The run's own predictions, looked for in its own range."""
+    with as_airflow():
+        wanted = asked(context)
+    return commands.check_run(context["run_id"], since=wanted.since.isoformat(), until=wanted.until.isoformat())
+
+
 def results(context: Any) -> list[Any]:
     """Of every shard. The task is named in a list, for else a single shard's result comes without a list around it."""
     found: list[Any] = context["ti"].xcom_pull(task_ids=["score"])
@@ -114,7 +121,7 @@ def score_frames() -> None:
         return figures
 
     scored = jobs_of(SCORE, task_id="score", execution_timeout=timedelta(hours=6)).expand(command=plan())
-    checked = job(CHECK, task_id="check", command=lambda context: commands.check_run(context["run_id"]))
+    checked = job(CHECK, task_id="check", command=checking)
     scored >> wait_until_stored() >> checked >> report()
 
 

@@ -65,9 +65,9 @@ def check(*, since: str, until: str) -> tuple[str, ...]:
     return _batch("check", "--since", since, "--until", until)
 
 
-def check_run(run_id: str) -> tuple[str, ...]:
-    """What one run of `score` wrote, against the contracts."""
-    return _batch("check", "--run-id", run_id)
+def check_run(run_id: str, *, since: str, until: str) -> tuple[str, ...]:
+    """What one run of `score` wrote of the frames of its range, against the contracts."""
+    return _batch("check", "--since", since, "--until", until, "--run-id", run_id)
 
 
 def drift(day: str) -> tuple[str, ...]:

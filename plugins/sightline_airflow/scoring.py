@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
 from contracts.errors import Rejected
+from contracts.times import instant
 from sightline_airflow import commands
 from sightline_airflow.planning import SETTLED_AFTER, Selection
 
@@ -126,7 +127,6 @@ def is_stored(done: Mapping[str, Any], *, written: int, remaining: int) -> bool:
 
 def _time(text: str) -> datetime:
     try:
-        at = datetime.fromisoformat(text)
+        return instant(text)
     except ValueError:
         raise Rejected(f"{text!r} is no time: write it as 2026-11-25T08:00:00+00:00") from None
-    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
