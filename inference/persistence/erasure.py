@@ -21,6 +21,7 @@ from contracts.errors import Rejected, Transient
 from contracts.identifiers import CAMERA_ID
 from contracts.logs import get_logger
 from contracts.settings import Settings
+from contracts.times import as_stored
 from contracts.topics import CONTRACT_TOPICS, DEAD_LETTERS, SESSION_SILENCE, Topic
 from inference.persistence import old_objects
 from inference.persistence.database import Connection, connect
@@ -162,7 +163,7 @@ def _count(settings: Settings, connection: Connection, store: FrameStore, camera
 
 
 def _refuse_one_that_sends(connection: Connection, camera: str) -> None:
-    silent = (datetime.now(UTC) - SESSION_SILENCE).replace(tzinfo=None)
+    silent = as_stored(datetime.now(UTC) - SESSION_SILENCE)
     [(sends,)] = connection.execute(_SENDS, {"camera": camera, "silent": silent}).fetchall()
     if sends:
         raise Rejected(f"camera {camera} sends: stop it, then erase it", code="camera_sends")

@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from contracts.errors import Rejected
+from contracts.times import as_stored
 from inference.domain.review import UNDONE, LabelledBox, Review, Verdict, check
 from inference.domain.split import part_of
 from inference.persistence.database import Connection
@@ -219,7 +220,7 @@ def page(connection: Connection, wanted: WantedReviews) -> list[ReviewRow]:
     )
     values = {name: getattr(wanted, name) for name in WantedReviews.__dataclass_fields__}
     for name in ("since", "until"):
-        values[name] = values[name] and values[name].replace(tzinfo=None)
+        values[name] = values[name] and as_stored(values[name])
     return [_row(row) for row in connection.execute(query, values)]
 
 

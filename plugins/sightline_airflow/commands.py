@@ -93,9 +93,9 @@ def watch(promotion: str) -> tuple[str, ...]:
     return _batch("watch", "--promotion", promotion)
 
 
-def export_labels(*, part: str = "train", out: str = "s3") -> tuple[str, ...]:
-    """Reviewed frames as a versioned dataset: to S3, or into a folder."""
-    return _batch("export-labels", "--part", part, "--out", out)
+def export_labels() -> tuple[str, ...]:
+    """Reviewed frames of the train blocks as a versioned dataset in S3."""
+    return _batch("export-labels")
 
 
 def fetch_labels(digest: str, *, folder: str) -> tuple[str, ...]:
