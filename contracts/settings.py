@@ -311,6 +311,11 @@ class Settings(BaseSettings):
     jobs: JobSettings = JobSettings()
     stack: StackSettings = StackSettings()
 
+    @property
+    def trainings(self) -> Path:
+        """Where trainings on this machine leave what their tasks share, a folder for each run."""
+        return (self.jobs.workspace or self.stack.home / "training").absolute()
+
     @classmethod
     def load(cls, *, home: Path | None = None) -> Self:
         """Reads the environment, and below it the settings file of the local stack where there is one.

@@ -9,6 +9,8 @@ range through any version.
 **Again?** Yes, always. A frame has one prediction for each version; what this run wrote is left out.
 
 **When it fails.**
+- `plan` names the version, once for the whole run: at once where nobody has the alias, tried again where nobody is champion
+  yet or, for another alias, the API is away.
 - `plan`, `wait_until_stored`: Postgres does not answer, and Airflow tries again. `sightline status` says who is missing.
   When the wait is over and rows are still missing, look at the sink: `sightline connectors status`.
 - `score`, exit code 65: images are lost, or there is no such version; the log names them. Everything else is scored.
@@ -19,15 +21,18 @@ range through any version.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow.sdk import CronDataIntervalTimetable, Param, dag, task
 
-from sightline_airflow import commands, planning, scoring
-from sightline_airflow.asking import as_airflow, rows
+from contracts.times import instant
+from sightline_airflow import commands, planning, scoring, versions
+from sightline_airflow.asking import as_airflow, models, rows
 from sightline_airflow.interval import interval_of
 from sightline_airflow.jobs import CHECK, DEFAULTS, SCORE, job, jobs_of, settings
+
+BEGUN = "begun"  # the XCom of the plan: which version, and when
 
 FORM = {
     "since": Param(
@@ -63,6 +68,20 @@ def asked(context: Any) -> scoring.Asked:
     return scoring.asked(context["params"], start=start, end=end)
 
 
+def version_of(wanted: str, model: str) -> str:
+    """Its number: an alias may move while the run is under way."""
+    return versions.number_of(
+        wanted, champion=lambda: next((row[0] for row in rows(*planning.champion(model))), None), models=models
+    )
+
+
+def checking(context: Any) -> tuple[str, ...]:
+    """The run's own predictions, looked for in its own range."""
+    with as_airflow():
+        wanted = asked(context)
+    return commands.check_run(context["run_id"], since=wanted.since.isoformat(), until=wanted.until.isoformat())
+
+
 def results(context: Any) -> list[Any]:
     """Of every shard. The task is named in a list, for else a single shard's result comes without a list around it."""
     found: list[Any] = context["ti"].xcom_pull(task_ids=["score"])
@@ -90,9 +109,9 @@ def score_frames() -> None:
         with as_airflow():
             wanted = asked(context)
             model, run_id = settings().mlflow.model_name, context["run_id"]
-            version = wanted.model if wanted.model.isdigit() else None
-            if wanted.model == "champion":
-                version = next((row[0] for row in rows(scoring.CHAMPION_SQL, {"model": model})), None)
+            begun = {"version": version_of(wanted.model, model), "at": datetime.now(UTC).isoformat()}
+            context["ti"].xcom_push(key=BEGUN, value=begun)
+            version = begun["version"]
             chosen = wanted.selection(model, run_id=run_id, version=version)
             shards = rows(*planning.shards(chosen, frames=context["params"]["shard"]))
             return scoring.commands_of(wanted, shards, run_id=run_id, version=version)
@@ -101,8 +120,13 @@ def score_frames() -> None:
     def wait_until_stored(**context: Any) -> bool:
         """Until the sink has written what the jobs sent."""
         done = scoring.summary(results(context))
-        wanted = asked(context)
-        chosen = wanted.selection(settings().mlflow.model_name, run_id=context["run_id"], version=done["version"])
+        wanted, begun = asked(context), context["ti"].xcom_pull(task_ids="plan", key=BEGUN)
+        chosen = wanted.selection(
+            settings().mlflow.model_name,
+            run_id=context["run_id"],
+            version=begun["version"],
+            replaced_since=instant(begun["at"]),
+        )
         [(written,)], [(remaining,)] = rows(*planning.written(chosen)), rows(*planning.remaining(chosen))
         return scoring.is_stored(done, written=written, remaining=remaining)
 
@@ -114,7 +138,7 @@ def score_frames() -> None:
         return figures
 
     scored = jobs_of(SCORE, task_id="score", execution_timeout=timedelta(hours=6)).expand(command=plan())
-    checked = job(CHECK, task_id="check", command=lambda context: commands.check_run(context["run_id"]))
+    checked = job(CHECK, task_id="check", command=checking)
     scored >> wait_until_stored() >> checked >> report()
 
 

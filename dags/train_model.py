@@ -101,7 +101,7 @@ def fetching(context: Any) -> tuple[str, ...]:
 )
 def train_model() -> None:
     """Wires the tasks."""
-    labels = job(EXPORT_LABELS, task_id="export_labels", command=commands.export_labels(part="train", out="s3"))
+    labels = job(EXPORT_LABELS, task_id="export_labels", command=commands.export_labels())
     fetch = job(FETCH_LABELS, task_id="fetch_labels", command=fetching)
     train = job(TRAIN, task_id="train", command=training, execution_timeout=timedelta(days=3))
     export = job(EXPORT, task_id="export", command=exporting, execution_timeout=timedelta(hours=6))

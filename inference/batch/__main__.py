@@ -14,8 +14,9 @@ from types import ModuleType
 from typing import Final
 
 from contracts import logs
-from contracts.errors import Misconfigured, PipelineError
+from contracts.errors import PipelineError
 from contracts.settings import Settings
+from inference.batch.job import hand_over
 
 # Imported when named: scoring needs no dataframes, and a check no engine.
 JOBS: Final = {
@@ -65,24 +66,6 @@ def say(line: str) -> None:
     """Progress, for whoever reads the log."""
     sys.stderr.write(f"{line}\n")
     sys.stderr.flush()
-
-
-def hand_over(document: str, file: Path | None) -> None:
-    """Gives the result to whoever started the job.
-
-    Raises:
-        Misconfigured: the file cannot be written.
-    """
-    if file is None:
-        sys.stdout.write(f"{document}\n")
-        return
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(document + "\n", encoding="utf-8")
-    except OSError as error:
-        raise Misconfigured(
-            f"cannot write the result to {file}: {error.strerror}; give --result another file"
-        ) from error
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Do the stores keep the contracts? Rows against pandera, objects against rows, schemas against the registry.
 
-    --since, --until   rows of frames and predictions, the quick audit since then, schemas on disk and in the registry
-    --run-id           the predictions of one batch job alone
+    --since, --until             rows of frames and predictions, the quick audit of them, schemas on disk and in the registry
+    --run-id [--since, --until]  the predictions of one batch job alone; all days are searched unless the range is known
 
 Exit 65: something is broken; every kind is counted, the first of each are named, with what to do. Exit 78: only the
 registry is not as it should be. Exit 75: a store, the broker or the registry is away.
@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ from contracts.errors import Misconfigured
 from contracts.settings import Settings
 from contracts.topics import CONTRACT_TOPICS
 from inference.batch.job import Result, Say
+from inference.batch.span import add_span, span_of
 from inference.persistence import connect, contract_rows
 from inference.persistence.audit import Report, audit
 from inference.persistence.contract_rows import Rows
@@ -52,8 +53,7 @@ class _Checked:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The job's options."""
-    parser.add_argument("--since", type=iso_time, help="ISO 8601; frames captured then or later")
-    parser.add_argument("--until", type=iso_time, help="ISO 8601; frames captured before then")
+    add_span(parser, required=False)
     parser.add_argument("--run-id", help="only the predictions of this batch job")
     parser.add_argument("--wait", type=float, default=60.0, help="seconds for frames that are on their way")
 
@@ -62,21 +62,26 @@ def run(settings: Settings, given: argparse.Namespace, say: Say) -> Result:
     """Checks everything, then says all that was found.
 
     Raises:
-        Misconfigured: neither a range nor a run was given; pandera is switched off; a login does not fit.
+        Misconfigured: neither a range nor a run was given, or an empty range; pandera is switched off; a login does not
+            fit.
         Transient: Postgres, the object store, the broker or the registry is away.
     """
+    span = span_of(given)
     if given.run_id:
-        return _check_run(settings, given.run_id, say)
-    if given.since is None or given.until is None:
+        return _check_run(settings, given.run_id, span, say)
+    if span is None:
         raise Misconfigured("give --since and --until, or --run-id")
+    since, until = span
     with connect(settings) as connection:
         frames, predictions = (
-            _checked(topic, contract_rows.of_range(connection, topic, since=given.since, until=given.until))
+            _checked(topic, contract_rows.of_range(connection, topic, since=since, until=until))
             for topic in ("frames", "predictions")
         )
-    report = audit(settings, since=given.since, wait=timedelta(seconds=given.wait), is_quick=True)
+    report = audit(settings, since=since, until=until, wait=timedelta(seconds=given.wait), is_quick=True)
     on_disk = [problem for topic in CONTRACT_TOPICS for problem in compatibility.check(topic.name)]
     registry = registry_problems(settings)
+    if not frames.rows and not report.acknowledged:
+        say(f"no frame was captured from {since.isoformat()} to {until.isoformat()}: only the schemas were checked")
     for checked in (frames, predictions):
         _tell_rows(say, checked)
     _tell(say, "frame unaccounted for", report.problem_count, map(_frame, report.problems), _AUDIT_ADVICE)
@@ -97,9 +102,11 @@ def run(settings: Settings, given: argparse.Namespace, say: Say) -> Result:
     )
 
 
-def _check_run(settings: Settings, run_id: str, say: Say) -> Result:
+def _check_run(settings: Settings, run_id: str, span: tuple[datetime, datetime] | None, say: Say) -> Result:
     with connect(settings) as connection:
-        checked = _checked("predictions", contract_rows.of_run(connection, run_id))
+        checked = _checked("predictions", contract_rows.of_run(connection, run_id, span))
+    if not checked.rows:
+        say(f"no prediction names the run {run_id}: nothing was checked")
     _tell_rows(say, checked)
     fields = {"run_id": run_id, "predictions": checked.rows, "broken_rows": checked.broken}
     named = {"rows": [asdict(one) for one in checked.named]}
@@ -163,9 +170,3 @@ def _row(one: Broken) -> str:
 def _frame(one: Any) -> str:
     where = f"camera {one.camera_id}, session {one.session_id}, sequence {one.sequence}"
     return f"{one.problem}: {where}, frame {one.frame_id or 'unknown'}"
-
-
-def iso_time(text: str) -> datetime:
-    """An instant; without a zone it is UTC."""
-    at = datetime.fromisoformat(text)
-    return at if at.tzinfo else at.replace(tzinfo=UTC)

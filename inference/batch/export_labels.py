@@ -16,13 +16,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, Self
 
-from contracts.errors import Misconfigured, Rejected
+from contracts.errors import Rejected
 from contracts.logs import get_logger
 from contracts.settings import Settings
 from inference.batch.job import Result, Say
 from inference.domain.dataset_manifest import MANIFEST, Image, Manifest, manifest_of
 from inference.domain.labelled import classes_of, yolo_index
+from inference.domain.split import TRAIN
 from inference.engines import read_spec
+from inference.persistence.datasets import set_store, uri_of
 from inference.persistence.labels import Snapshot
 from inference.persistence.objects import FrameStore
 from inference.persistence.pool import Database
@@ -36,32 +38,28 @@ _THREADS: Final = 8
 _log = get_logger(__name__)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The job's options."""
-    parser.add_argument(
-        "--part", choices=["train"], default="train", help="gate blocks are never exported for training"
-    )
-    parser.add_argument("--out", choices=["s3"], default="s3", help="MLflow's bucket, below datasets/")
+def add_arguments(_parser: argparse.ArgumentParser) -> None:
+    """None: what is labelled for training is exported, and gate blocks never are."""
 
 
-def run(settings: Settings, given: argparse.Namespace, say: Say) -> Result:
+def run(settings: Settings, _given: argparse.Namespace, say: Say) -> Result:
     """Exports what is labelled now.
 
     Raises:
         Rejected: nothing is labelled yet; an image is missing or is not what its row says, the frames named.
         Transient: Postgres, the object store or MLflow is away.
     """
-    manifest = labelled_now(settings, own_classes(settings), part=given.part)
-    bucket = settings.s3.mlflow_bucket
+    manifest = labelled_now(settings, own_classes(settings))
+    uri = uri_of(settings, manifest.digest)
     say(f"{len(manifest.images)} images, {manifest.boxes} boxes: data set {manifest.digest}")
     with _Copier(settings) as copier:
         is_new = copier.write(manifest)
-    say(f"{'written' if is_new else 'there already'}: s3://{bucket}/{manifest.prefix}")
+    say(f"{'written' if is_new else 'there already'}: {uri}")
     _log.info("labels_exported", digest=manifest.digest, images=len(manifest.images), is_new=is_new)
     return Result(
         fields={
             "digest": manifest.digest,
-            "uri": f"s3://{bucket}/{manifest.prefix}",
+            "uri": uri,
             "images": len(manifest.images),
             "labels": manifest.boxes,
             "classes": list(manifest.classes),
@@ -78,17 +76,15 @@ def own_classes(settings: Settings) -> Sequence[str]:
     return classes_of(read_spec(folder).classes, settings.reviews.labels)
 
 
-def labelled_now(settings: Settings, classes: Sequence[str], *, part: str) -> Manifest:
+def labelled_now(settings: Settings, classes: Sequence[str]) -> Manifest:
     """What counts as labelled at this moment.
 
     Raises:
         Rejected: nothing does.
     """
-    if part != "train":
-        raise Misconfigured(f"part {part} is not exported for training")
     database = Database(settings)
     try:
-        snapshot = Snapshot(database, "train")
+        snapshot = Snapshot(database, TRAIN)
         every = classes_of(classes, snapshot.labels)
         return manifest_of(snapshot.frames(), every, model=settings.mlflow.model_name)
     finally:
@@ -108,7 +104,7 @@ class _Copier:
 
     def __init__(self, settings: Settings) -> None:
         self._frames = FrameStore(settings.s3)
-        self._sets = FrameStore(settings.s3.model_copy(update={"frames_bucket": settings.s3.mlflow_bucket}))
+        self._sets = set_store(settings)
 
     def __enter__(self) -> Self:
         return self

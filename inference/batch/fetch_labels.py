@@ -11,7 +11,7 @@ from typing import Final
 
 from contracts.settings import Settings
 from inference.batch.job import Result, Say
-from inference.persistence.datasets import fetch_dataset
+from inference.persistence.datasets import fetch_dataset, uri_of
 
 ABOUT: Final = "Fetches a data set that export-labels wrote into a folder that training reads."
 
@@ -29,8 +29,7 @@ def run(settings: Settings, given: argparse.Namespace, say: Say) -> Result:
         Rejected: there is no such data set, it is damaged, or it has a class that training does not know.
         Transient: the object store is away.
     """
-    uri = f"s3://{settings.s3.mlflow_bucket}/datasets/{settings.mlflow.model_name}/{given.digest}/"
-    manifest = fetch_dataset(settings, uri, given.into)
+    manifest = fetch_dataset(settings, uri_of(settings, given.digest), given.into)
     say(f"{len(manifest.images)} images, {manifest.boxes} boxes in {given.into}")
     counts = {"images": len(manifest.images), "labels": manifest.boxes}
     return Result(fields={"digest": manifest.digest, "folder": str(given.into), **counts})

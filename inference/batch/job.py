@@ -10,9 +10,13 @@ is skipped.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
+
+from contracts.errors import Misconfigured
 
 HOLD: Final = 99
 
@@ -30,3 +34,21 @@ class Result:
 
     fields: Mapping[str, object]
     exit_code: int = 0
+
+
+def hand_over(document: str, file: Path | None) -> None:
+    """Gives the result to whoever started the job.
+
+    Raises:
+        Misconfigured: the file cannot be written.
+    """
+    if file is None:
+        sys.stdout.write(f"{document}\n")
+        return
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(document + "\n", encoding="utf-8")
+    except OSError as error:
+        raise Misconfigured(
+            f"cannot write the result to {file}: {error.strerror}; give --result another file"
+        ) from error

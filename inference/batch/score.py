@@ -33,6 +33,7 @@ from inference.batch.objects import Lost, read, see
 from inference.batch.prefetch import READERS, Prefetch
 from inference.batch.progress import Progress
 from inference.batch.sending import PATIENCE_SECONDS, Sender
+from inference.batch.span import add_span, span_of
 from inference.batch.which_model import champion_of, number_of, ready
 from inference.domain.promotion import CHAMPION
 from inference.domain.scored import SETTLED_AFTER, Selection
@@ -50,8 +51,7 @@ _BROKER_SECONDS: Final = 10.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """See job."""
-    parser.add_argument("--since", required=True, metavar="ISO", help="captured then or later; UTC unless it says so")
-    parser.add_argument("--until", required=True, metavar="ISO", help="captured before")
+    add_span(parser, required=True)
     parser.add_argument("--camera", action="append", default=[], help="only this camera's frames; repeatable")
     parser.add_argument("--alias", default=CHAMPION, help="who scores: champion, or another alias")
     parser.add_argument("--version", metavar="N", help="who scores: this version, whatever the alias says")
@@ -96,16 +96,18 @@ def asked(given: argparse.Namespace, *, model: str) -> Selection:
     """The frames that the arguments name.
 
     Raises:
-        Misconfigured: a time or a frame id cannot be read.
+        Misconfigured: a time or a frame id cannot be read, or the range is empty.
     """
     for name in ("first", "last"):
         bound = getattr(given, name)
         if bound is not None and not UUID.fullmatch(bound):
             raise Misconfigured(f"--{name} {bound!r} is no frame id")
+    span = span_of(given)
+    assert span is not None  # both are required
     return Selection(
         model=model,
-        since=_time("--since", given.since),
-        until=_time("--until", given.until),
+        since=span[0],
+        until=span[1],
         cameras=tuple(given.camera),
         only=given.only,
         run_id=given.run_id or f"by-hand-{uuid_utils.uuid7()}",
@@ -172,13 +174,3 @@ def _record(frame: FrameToScore) -> Record:
         "captured_at": milliseconds(frame.captured_at),
         "traceparent": frame.traceparent,
     }
-
-
-def _time(name: str, text: str) -> datetime:
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        raise Misconfigured(
-            f"{name} {text!r} is no time: write it as 2026-11-25T08:00 or 2026-11-25T08:00+01:00"
-        ) from None
-    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)

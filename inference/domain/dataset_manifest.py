@@ -21,6 +21,7 @@ from contracts.errors import Rejected
 from inference.domain.labelled import LabelledFrame, yolo_labels
 from inference.domain.split import TRAIN, part_of
 
+SETS: Final = "datasets/"  # below it lie all of them
 MANIFEST: Final = "manifest.json"
 FORMAT: Final = 1
 
@@ -61,12 +62,17 @@ class Manifest:
     @property
     def prefix(self) -> str:
         """Of its keys, with the slash at the end."""
-        return f"datasets/{self.model}/{self.digest}/"
+        return prefix_of(self.model, self.digest)
 
     def document(self) -> str:
         """The text of manifest.json."""
         fields = {"format": FORMAT, "digest": self.digest, "part": TRAIN, **asdict(self)}
         return json.dumps(fields, indent=1) + "\n"
+
+
+def prefix_of(model: str, digest: str) -> str:
+    """Of a set's keys, with the slash at the end."""
+    return f"{SETS}{model}/{digest}/"
 
 
 def manifest_of(frames: Iterable[LabelledFrame], classes: Sequence[str], *, model: str) -> Manifest:

@@ -68,7 +68,7 @@ class Review:
     request_id: str | None = None  # the client's own: sent again, it changes nothing
 
 
-def as_stored(box: Corners) -> Corners:
+def as_single_precision(box: Corners) -> Corners:
     """The box as 32-bit floats hold it: what is judged must be what is read back."""
     x1, y1, x2, y2 = (c_float(corner).value for corner in box)
     return x1, y1, x2, y2
@@ -95,7 +95,7 @@ def check(review: Review, *, width: int, height: int, part: Part, known_labels: 
             code="not_in_gate",
         )
     for number, each in enumerate(review.boxes):
-        x1, y1, x2, y2 = as_stored(each.box)
+        x1, y1, x2, y2 = as_single_precision(each.box)
         if not (0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height):
             raise Rejected(
                 f"box {number} does not lie inside the image of {width} x {height} pixels: x1 < x2 and y1 < y2, all of "

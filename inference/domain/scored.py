@@ -13,14 +13,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, Literal
+
+from contracts.times import as_stored
 
 Statement = tuple[str, dict[str, Any]]
 Only = Literal["missing", "all"]
 
 # So long after its capture a frame may still be on its way through the stream, whatever the offsets say.
 SETTLED_AFTER: Final = timedelta(minutes=15)
+
+# Who is champion: behind the columns that whoever asks wants of the row.
+_REIGNS: Final = "model = %(model)s AND alias = 'champion' AND state = 'done'"
+NEWEST_REIGN: Final = f"FROM promotions WHERE {_REIGNS} ORDER BY id DESC LIMIT 1"
 
 _RANGE: Final = "{table}.frame_id >= uuid7_floor(%(since)s) AND {table}.frame_id < uuid7_floor(%(until)s)"
 
@@ -29,7 +35,7 @@ _NOT_SCORED: Final = f"""NOT EXISTS (
         SELECT FROM predictions AS seen
         JOIN (
             SELECT version, lead(done_at) OVER (ORDER BY id) AS ended FROM promotions
-            WHERE model = %(model)s AND alias = 'champion' AND state = 'done'
+            WHERE {_REIGNS}
             UNION ALL SELECT %(champion)s::text, NULL WHERE %(champion)s::text IS NOT NULL
         ) AS reign ON reign.version = seen.model_version
         WHERE seen.frame_id = frames.frame_id AND seen.model_name = %(model)s
@@ -39,7 +45,8 @@ _NOT_SCORED: Final = f"""NOT EXISTS (
 
 _NOT_OF_THIS_RUN: Final = f"""NOT EXISTS (
         SELECT FROM predictions AS written
-        WHERE written.frame_id = frames.frame_id AND written.model_name = %(model)s AND written.run_id = %(run_id)s
+        WHERE written.frame_id = frames.frame_id AND written.model_name = %(model)s
+            AND (written.run_id = %(run_id)s OR written.inferred_at >= %(replaced_since)s::timestamp)
             AND (%(version)s::text IS NULL OR written.model_version = %(version)s)
             AND {_RANGE.format(table="written")}
     )"""
@@ -63,6 +70,8 @@ class Selection:
         only: missing: those that are not scored; all: scored ones again.
         run_id: what this run wrote already is left out; None: nothing is.
         version: that the run writes; None: not known yet.
+        replaced_since: a row of the version inferred then or later counts as this run's, whoever wrote it: another run
+            over the same frames replaces its rows. None: only what names this run counts.
         first: of the shard, inclusive.
         last: of the shard, inclusive.
         captured_before: younger frames are left to the stream; None: a person named the range.
@@ -77,11 +86,17 @@ class Selection:
     only: Only = "missing"
     run_id: str | None = None
     version: str | None = None
+    replaced_since: datetime | None = None
     first: str | None = None
     last: str | None = None
     captured_before: datetime | None = None
     committed: Mapping[int, int] | None = None
     champion: str | None = None
+
+
+def champion(model: str) -> Statement:
+    """The champion's version, by the ledger: one row, or none."""
+    return f"SELECT version {NEWEST_REIGN}", {"model": model}
 
 
 def outstanding(selection: Selection) -> Statement:
@@ -125,20 +140,16 @@ def _parameters(selection: Selection) -> dict[str, Any]:
     committed = dict(selection.committed or {})
     return {
         "model": selection.model,
-        "since": _stored(selection.since),
-        "until": _stored(selection.until),
+        "since": as_stored(selection.since),
+        "until": as_stored(selection.until),
         "cameras": list(selection.cameras),
         "run_id": selection.run_id,
         "version": selection.version,
+        "replaced_since": None if selection.replaced_since is None else as_stored(selection.replaced_since),
         "first": selection.first,
         "last": selection.last,
-        "captured_before": None if selection.captured_before is None else _stored(selection.captured_before),
+        "captured_before": None if selection.captured_before is None else as_stored(selection.captured_before),
         "partitions": list(committed),
         "offsets": list(committed.values()),
         "champion": selection.champion,
     }
-
-
-def _stored(at: datetime) -> datetime:
-    """The time as the tables hold it: UTC, without a zone."""
-    return at.astimezone(UTC).replace(tzinfo=None)

@@ -12,6 +12,7 @@ watch_figures   what was seen of a champion since its promotion
 contract_rows   rows in pieces, as their contract names them    drift_sample   a bounded sample of a day
 review_requests frames that a job asks people to look at
 expirations what the retention takes and keeps   old_frames, old_objects: what is old   erasure: all of one camera
+copies     where else a camera's images lie
 audit      is every acknowledged frame accounted for?
 trace      one frame's whole life
 ledger     who is champion, since when    gate_verdicts   what the gate said of a version

@@ -8,9 +8,10 @@ predictions of version B ┘
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
+from contracts.times import as_stored
 from inference.domain import agreement as domain
 from inference.domain.agreement import Agreement
 from inference.domain.detections import Detections
@@ -63,8 +64,8 @@ def _pairs(
         "model": model,
         "first": first,
         "second": second,
-        "since": since.astimezone(UTC).replace(tzinfo=None),
-        "until": until.astimezone(UTC).replace(tzinfo=None),
+        "since": as_stored(since),
+        "until": as_stored(until),
         "most": most,
     }
     for row in connection.execute(_BOTH, given):

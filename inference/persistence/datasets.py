@@ -16,10 +16,20 @@ from urllib.parse import urlsplit
 from connectors.cameras.boards import CLASSES
 from contracts.errors import Misconfigured, Rejected
 from contracts.settings import Settings
-from inference.domain.dataset_manifest import MANIFEST, Image, Manifest, parse, pixel_labels
+from inference.domain.dataset_manifest import MANIFEST, Image, Manifest, parse, pixel_labels, prefix_of
 from inference.persistence.objects import FrameStore
 
 _THREADS: Final = 8
+
+
+def set_store(settings: Settings) -> FrameStore:
+    """Of the bucket that data sets are written to."""
+    return FrameStore(settings.s3, bucket=settings.s3.mlflow_bucket)
+
+
+def uri_of(settings: Settings, digest: str) -> str:
+    """The address of our model's data set."""
+    return f"s3://{settings.s3.mlflow_bucket}/{prefix_of(settings.mlflow.model_name, digest)}"
 
 
 def fetch_dataset(settings: Settings, uri: str, folder: Path, *, classes: Sequence[str] = CLASSES) -> Manifest:
@@ -40,7 +50,7 @@ def fetch_dataset(settings: Settings, uri: str, folder: Path, *, classes: Sequen
     prefix = where.path.strip("/") + "/"
     if where.scheme != "s3" or not where.netloc or prefix == "/":
         raise Misconfigured(f"{uri} is no data set: give s3://BUCKET/datasets/MODEL/DIGEST, as export-labels says it")
-    store = FrameStore(settings.s3.model_copy(update={"frames_bucket": where.netloc}))
+    store = FrameStore(settings.s3, bucket=where.netloc)
     try:
         text = store.get(prefix + MANIFEST).decode()
         manifest = parse(text)

@@ -1,8 +1,8 @@
 """Erasing a camera: everything of it goes, also what people said; only the ledger in expirations tells that it was there.
 
     count(settings, camera)  what there is, and until when the topics remember it
-    erase(settings, camera)  1 intended: every number of its sessions   2 objects   3 rows, in one transaction
-                             4 counted again   5 done
+    erase(settings, camera)  1 intended: every number of its sessions   2 objects   3 data sets with copies of them
+                             4 rows, in one transaction   5 counted again   6 done
 
 Killed between any two of them, the same command finishes it. Kafka cannot delete one camera's records: whoever reads a
 topic from its beginning sees them until `forgotten_by`. What the sinks write again until then goes by erasing again.
@@ -10,7 +10,7 @@ topic from its beginning sees them until `forgotten_by`. What the sinks write ag
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,9 +21,11 @@ from contracts.errors import Rejected, Transient
 from contracts.identifiers import CAMERA_ID
 from contracts.logs import get_logger
 from contracts.settings import Settings
+from contracts.times import as_stored
 from contracts.topics import CONTRACT_TOPICS, DEAD_LETTERS, SESSION_SILENCE, Topic
-from inference.persistence import old_objects
+from inference.persistence import copies, old_objects
 from inference.persistence.database import Connection, connect
+from inference.persistence.datasets import set_store
 from inference.persistence.expirations import only_one
 from inference.persistence.objects import FrameStore
 
@@ -82,13 +84,15 @@ class Traces:
     camera: str
     rows: Mapping[str, int]  # by table
     objects: int
+    data_sets: Sequence[str]  # keys' prefixes of those with copies of its images; an erasure takes them whole
+    trainings: Sequence[str]  # folders on this machine with copies; they stay
     forgotten_by: Mapping[str, str]  # day by which a topic will have forgotten the camera, by topic
     is_under_way: bool  # an erasure that was interrupted
 
     @property
     def is_gone(self) -> bool:
-        """Neither row nor object is left."""
-        return self.objects == 0 and not any(self.rows.values())
+        """Neither row nor object nor data set is left."""
+        return self.objects == 0 and not self.data_sets and not any(self.rows.values())
 
     def as_document(self) -> dict[str, Any]:
         """For a script."""
@@ -104,9 +108,13 @@ def count(settings: Settings, camera: str) -> Traces:
     """
     if not CAMERA_ID.fullmatch(camera):
         raise Rejected(f"{camera!r} is no camera's name", code="bad_camera")
-    with closing(FrameStore(settings.s3)) as store, connect(settings, autocommit=True) as connection:
+    with (
+        closing(FrameStore(settings.s3)) as store,
+        closing(set_store(settings)) as sets,
+        connect(settings, autocommit=True) as connection,
+    ):
         store.check()
-        return _count(settings, connection, store, camera)
+        return _count(settings, connection, store, sets, camera)
 
 
 def erase(settings: Settings, camera: str, say: Callable[[str], None]) -> Traces:
@@ -121,7 +129,11 @@ def erase(settings: Settings, camera: str, say: Callable[[str], None]) -> Traces
     """
     before = count(settings, camera)
     values = {"camera": camera, "reason": REASON}
-    with closing(FrameStore(settings.s3)) as store, connect(settings, autocommit=True) as connection:
+    with (
+        closing(FrameStore(settings.s3)) as store,
+        closing(set_store(settings)) as sets,
+        connect(settings, autocommit=True) as connection,
+    ):
         if before.is_gone and not before.is_under_way:
             raise Rejected(f"nothing is known of camera {camera}: check its name", code="unknown_camera")
         _refuse_one_that_sends(connection, camera)
@@ -129,8 +141,12 @@ def erase(settings: Settings, camera: str, say: Callable[[str], None]) -> Traces
             ranges = connection.execute(_INTEND, values).rowcount
             say(f"{ranges} sessions written down")
             say(f"{_objects(store, camera, is_deleting=True)} objects deleted")
+            holding = copies.sets_with(connection, sets, camera)  # by its rows too: before they go
+            for prefix in holding:
+                copies.delete_set(sets, prefix)
+            say(f"{len(holding)} data sets deleted")
             say(f"{_delete_rows(connection, values)} rows deleted")
-            left = _count(settings, connection, store, camera)
+            left = _count(settings, connection, store, sets, camera)
             if not left.is_gone:
                 raise Transient(f"something of {camera} came in meanwhile: run the same command again")
             say("counted again: nothing left")
@@ -145,7 +161,7 @@ def forgotten_by(settings: Settings, topic: Topic, now: datetime) -> str:
     return (now + kept + _SEGMENT + _DAY).date().isoformat()
 
 
-def _count(settings: Settings, connection: Connection, store: FrameStore, camera: str) -> Traces:
+def _count(settings: Settings, connection: Connection, store: FrameStore, sets: FrameStore, camera: str) -> Traces:
     rows = {}
     for table, condition in _TABLES.items():
         query = f"SELECT count(*) FROM {table} WHERE {condition}"  # noqa: S608 - names of our own
@@ -156,13 +172,15 @@ def _count(settings: Settings, connection: Connection, store: FrameStore, camera
         camera=camera,
         rows=rows,
         objects=_objects(store, camera, is_deleting=False),
+        data_sets=copies.sets_with(connection, sets, camera),
+        trainings=copies.trainings_with(settings, camera),
         forgotten_by={topic.name: forgotten_by(settings, topic, now) for topic in (*CONTRACT_TOPICS, *DEAD_LETTERS)},
         is_under_way=under_way > 0,
     )
 
 
 def _refuse_one_that_sends(connection: Connection, camera: str) -> None:
-    silent = (datetime.now(UTC) - SESSION_SILENCE).replace(tzinfo=None)
+    silent = as_stored(datetime.now(UTC) - SESSION_SILENCE)
     [(sends,)] = connection.execute(_SENDS, {"camera": camera, "silent": silent}).fetchall()
     if sends:
         raise Rejected(f"camera {camera} sends: stop it, then erase it", code="camera_sends")

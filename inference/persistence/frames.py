@@ -14,6 +14,8 @@ from datetime import datetime
 from typing import Any, Final, Literal
 
 from contracts.identifiers import from_milliseconds, milliseconds_of
+from contracts.times import as_stored
+from inference.domain import scored
 from inference.persistence.database import Connection
 
 ReviewState = Literal["none", "reviewed", "mine"]
@@ -163,7 +165,7 @@ def _values(wanted: Wanted, model: str) -> dict[str, Any]:
 
 def _plain(at: datetime | None) -> datetime | None:
     """As in the tables: UTC without a zone."""
-    return None if at is None else at.replace(tzinfo=None)
+    return None if at is None else as_stored(at)
 
 
 def find(connection: Connection, frame_id: str) -> FrameRow | None:
@@ -210,9 +212,5 @@ def shown(predictions: Iterable[PredictionRow], champion: str | None) -> Predict
 
 def champion_version(connection: Connection, model: str) -> str | None:
     """The champion by the ledger; None where the ledger names none (profile core)."""
-    row = connection.execute(
-        "SELECT version FROM promotions WHERE model = %s AND alias = 'champion' AND state = 'done' "
-        "ORDER BY id DESC LIMIT 1",
-        (model,),
-    ).fetchone()
+    row = connection.execute(*scored.champion(model)).fetchone()
     return None if row is None else str(row[0])

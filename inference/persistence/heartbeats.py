@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from contracts.times import as_stored
+from inference.domain.alive import ALIVE
 from inference.persistence.database import Connection
 
 STARTING: Final = "starting"  # serves nothing yet
@@ -28,12 +30,13 @@ ON CONFLICT (instance) DO UPDATE SET
     started_at = EXCLUDED.started_at, updated_at = EXCLUDED.updated_at
 """
 
-_REPLICAS: Final = """
+_REPLICAS: Final = f"""
 SELECT instance, kind, model, version, state, warmed_version, engine, reason, started_at, updated_at
 FROM serving
-WHERE updated_at > (clock_timestamp() AT TIME ZONE 'UTC') - make_interval(secs => %s)
+WHERE {ALIVE}
 ORDER BY kind, instance
-"""
+"""  # noqa: S608 - constants of ours
+_FORGET_SILENT: Final = f"DELETE FROM serving WHERE NOT ({ALIVE})"  # noqa: S608
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,14 +66,14 @@ def beat(connection: Connection, heartbeat: Heartbeat) -> None:
         heartbeat.warmed_version,
         heartbeat.engine,
         heartbeat.reason,
-        heartbeat.started_at.replace(tzinfo=None),
+        as_stored(heartbeat.started_at),
     )
     connection.execute(_BEAT, values)
 
 
 def replicas(connection: Connection, *, seconds: float) -> list[Heartbeat]:
     """The processes whose heartbeat is younger than that."""
-    rows = connection.execute(_REPLICAS, (seconds,)).fetchall()
+    rows = connection.execute(_REPLICAS, {"seconds": seconds}).fetchall()
     return [
         Heartbeat(
             instance=instance,
@@ -95,7 +98,4 @@ def forget(connection: Connection, instance: str) -> None:
 
 def forget_silent(connection: Connection, *, seconds: float) -> None:
     """Removes the rows of processes that were killed: nobody else would."""
-    connection.execute(
-        "DELETE FROM serving WHERE updated_at < (clock_timestamp() AT TIME ZONE 'UTC') - make_interval(secs => %s)",
-        (seconds,),
-    )
+    connection.execute(_FORGET_SILENT, {"seconds": seconds})

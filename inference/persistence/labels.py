@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
 
+from contracts.times import as_stored
 from inference.domain.labelled import LabelledFrame
 from inference.persistence.database import Connection
 from inference.persistence.pool import Database
@@ -79,7 +80,7 @@ class LabelCounts:
 
 def counts(connection: Connection, *, since: datetime | None) -> LabelCounts:
     """Counts the reviews that count."""
-    values = {"since": since and since.replace(tzinfo=None)}
+    values = {"since": since and as_stored(since)}
 
     def pairs(query: str) -> dict[Any, int]:
         return dict(connection.execute(_COUNTED + query, values).fetchall())
@@ -107,7 +108,7 @@ def waiting(connection: Connection, *, since: datetime) -> dict[str, int]:
         "WHERE frame_id >= uuid7_floor(%s) "
         "AND NOT EXISTS (SELECT FROM standing_reviews AS said WHERE said.frame_id = frames.frame_id) "
         "GROUP BY 1, 2, 3) AS blocks GROUP BY 1",
-        (since.replace(tzinfo=None),),
+        (as_stored(since),),
     )
     return dict(rows.fetchall())
 

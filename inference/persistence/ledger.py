@@ -18,6 +18,7 @@ import psycopg
 
 from contracts.errors import Transient
 from inference.domain.promotion import CHAMPION
+from inference.domain.scored import NEWEST_REIGN
 from inference.persistence.database import Connection
 
 State = Literal["intended", "done", "reverted"]
@@ -31,10 +32,7 @@ _KEY: Final = "hashtext('sightline.promotion')"
 _COLUMNS: Final = (
     "id, model, alias, version, previous_version, state, requested_at, done_at, approved_by, approved_by_name, reason"
 )
-_CHAMPION: Final = f"""
-    SELECT {_COLUMNS} FROM promotions WHERE model = %s AND alias = '{CHAMPION}' AND state = 'done'
-    ORDER BY id DESC LIMIT 1
-"""  # noqa: S608 - constants of this module
+_CHAMPION: Final = f"SELECT {_COLUMNS} {NEWEST_REIGN}"
 _CHAMPION_AT: Final = f"""
     SELECT {_COLUMNS} FROM promotions
     WHERE model = %s AND alias = '{CHAMPION}' AND state = 'done' AND done_at < %s AT TIME ZONE 'UTC'
@@ -125,7 +123,7 @@ def try_lock(connection: Connection) -> bool:
 
 def champion_of(connection: Connection, model: str) -> Promotion | None:
     """Who is champion: the newest row that is done."""
-    return _one(connection, _CHAMPION, (model,))
+    return _one(connection, _CHAMPION, {"model": model})
 
 
 def champion_at(connection: Connection, model: str, at: datetime) -> Promotion | None:
@@ -222,7 +220,7 @@ def _end(connection: Connection, promotion: Promotion, state: State) -> Promotio
     return _promotion(row)
 
 
-def _one(connection: Connection, query: str, values: tuple[object, ...]) -> Promotion | None:
+def _one(connection: Connection, query: str, values: tuple[object, ...] | dict[str, object]) -> Promotion | None:
     row = connection.execute(query, values).fetchone()
     return None if row is None else _promotion(row)
 

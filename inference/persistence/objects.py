@@ -104,9 +104,15 @@ class ObjectStream:
 class FrameStore:
     """The images of frames. Every call raises Transient or Misconfigured as the module says."""
 
-    def __init__(self, settings: S3Settings) -> None:
+    def __init__(self, settings: S3Settings, *, bucket: str | None = None) -> None:
+        """Asks nobody yet.
+
+        Args:
+            settings: where the object store is.
+            bucket: another than that of the frames: copies of them lie in data sets too.
+        """
         self._endpoint = settings.endpoint_url
-        self._bucket = settings.frames_bucket
+        self._bucket = bucket or settings.frames_bucket
         self._client = make_client(settings)
 
     def get(self, key: str) -> bytes:

@@ -14,7 +14,8 @@ from datetime import datetime
 from typing import Any, Final
 
 from contracts.errors import Rejected
-from inference.domain.review import UNDONE, LabelledBox, Review, Verdict, as_stored, check
+from contracts.times import as_stored
+from inference.domain.review import UNDONE, LabelledBox, Review, Verdict, as_single_precision, check
 from inference.domain.split import part_of
 from inference.persistence.database import Connection
 from inference.persistence.expirations import SAVING_LOCK
@@ -149,7 +150,7 @@ def _append(connection: Connection, review: Review, camera_id: str) -> int:
         "reviewer_name": review.reviewer_name,
         "verdict": review.verdict.value,
         "labels": [each.label for each in review.boxes],
-        "boxes": [corner for each in review.boxes for corner in as_stored(each.box)],
+        "boxes": [corner for each in review.boxes for corner in as_single_precision(each.box)],
         "model_version": review.model_version,
         "purpose": review.purpose.value,
         "request_id": review.request_id,
@@ -219,7 +220,7 @@ def page(connection: Connection, wanted: WantedReviews) -> list[ReviewRow]:
     )
     values = {name: getattr(wanted, name) for name in WantedReviews.__dataclass_fields__}
     for name in ("since", "until"):
-        values[name] = values[name] and values[name].replace(tzinfo=None)
+        values[name] = values[name] and as_stored(values[name])
     return [_row(row) for row in connection.execute(query, values)]
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
+from contracts.times import as_stored
 from inference.persistence.database import Connection
 
 Step = Literal["minute", "hour"]
@@ -84,8 +85,8 @@ def statistics(
 ) -> Statistics:
     """Counts what was captured in [since, until)."""
     values = {
-        "since": since.replace(tzinfo=None),
-        "until": until.replace(tzinfo=None),
+        "since": as_stored(since),
+        "until": as_stored(until),
         "step": step,
         "camera": camera,
         "model": model,

@@ -12,9 +12,10 @@ that is behind, away, or still on the previous champion is no fault of the model
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
+from contracts.times import as_stored
 from inference.domain.agreement import agreement
 from inference.domain.detections import Detections
 from inference.domain.watch_window import Figures
@@ -77,9 +78,9 @@ def read(
     given: dict[str, Any] = {
         "model": model,
         "version": version,
-        "since": _plain(since),
-        "until": _plain(until),
-        "arrived": _plain(until - ON_THE_WAY),
+        "since": as_stored(since),
+        "until": as_stored(until),
+        "arrived": as_stored(until - ON_THE_WAY),
     }
     answered = connection.execute(_ANSWERED, given).fetchone()
     [(passed_over,)] = connection.execute(_PASSED_OVER, given).fetchall()
@@ -107,8 +108,3 @@ def _reviewed(connection: Connection, given: dict[str, Any]) -> Iterator[tuple[D
             Detections.of(labels, confidences, boxes),
             Detections.of(true_labels, [1.0] * len(true_labels), true_boxes),
         )
-
-
-def _plain(at: datetime) -> datetime:
-    """As in the tables: UTC without a zone."""
-    return at.astimezone(UTC).replace(tzinfo=None)

@@ -1,6 +1,7 @@
-"""What a DAG's own small tasks share: the database connection, and our errors as Airflow's.
+"""What a DAG's own small tasks share: whom they ask, and our errors as Airflow's.
 
-PostgresHook(sightline_postgres) ─► rows        Rejected, Misconfigured ─► not tried again · Transient ─► tried again
+PostgresHook(sightline_postgres) ─► rows        GET /v1/models ─► models
+Rejected, Misconfigured ─► not tried again · Transient ─► tried again
 """
 
 from __future__ import annotations
@@ -32,6 +33,20 @@ def rows(sql: str, parameters: Mapping[str, Any]) -> list[Sequence[Any]]:
         raise AirflowException(
             f"Postgres is away or busy ({said}). Airflow tries again; if it stays so, `sightline status` says who is missing"
         ) from error
+
+
+def models() -> Mapping[str, Any]:
+    """What GET /v1/models says, asked in the name of the job account. Blocks.
+
+    Raises:
+        PipelineError: as connectors.api_client.
+    """
+    from connectors.api_client import Api
+    from sightline_airflow.jobs import settings
+
+    with Api(settings()) as api:
+        answer: Mapping[str, Any] = api.get("/v1/models")
+    return answer
 
 
 def waited(context: Any) -> timedelta:

@@ -65,9 +65,9 @@ def check(*, since: str, until: str) -> tuple[str, ...]:
     return _batch("check", "--since", since, "--until", until)
 
 
-def check_run(run_id: str) -> tuple[str, ...]:
-    """What one run of `score` wrote, against the contracts."""
-    return _batch("check", "--run-id", run_id)
+def check_run(run_id: str, *, since: str, until: str) -> tuple[str, ...]:
+    """What one run of `score` wrote of the frames of its range, against the contracts."""
+    return _batch("check", "--since", since, "--until", until, "--run-id", run_id)
 
 
 def drift(day: str) -> tuple[str, ...]:
@@ -93,9 +93,9 @@ def watch(promotion: str) -> tuple[str, ...]:
     return _batch("watch", "--promotion", promotion)
 
 
-def export_labels(*, part: str = "train", out: str = "s3") -> tuple[str, ...]:
-    """Reviewed frames as a versioned dataset: to S3, or into a folder."""
-    return _batch("export-labels", "--part", part, "--out", out)
+def export_labels() -> tuple[str, ...]:
+    """Reviewed frames of the train blocks as a versioned dataset in S3."""
+    return _batch("export-labels")
 
 
 def fetch_labels(digest: str, *, folder: str) -> tuple[str, ...]:

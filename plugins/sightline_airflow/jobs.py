@@ -106,7 +106,7 @@ def workspace(run_id: str) -> str:
             )
         root = WORKSPACE
     else:
-        root = str((chosen.jobs.workspace or chosen.stack.home / "training").absolute())
+        root = str(chosen.trainings)
     return f"{root}/{_UNFIT.sub('-', run_id)}"
 
 

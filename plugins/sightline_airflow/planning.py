@@ -10,9 +10,9 @@ asked the broker for offsets plans the frames that the stream has yet to read to
 
 from __future__ import annotations
 
-from inference.domain.scored import SETTLED_AFTER, Selection, Statement, count, outstanding, written
+from inference.domain.scored import SETTLED_AFTER, Selection, Statement, champion, count, outstanding, written
 
-__all__ = ["SETTLED_AFTER", "Selection", "Statement", "remaining", "shards", "written"]
+__all__ = ["SETTLED_AFTER", "Selection", "Statement", "champion", "remaining", "shards", "written"]
 
 
 def shards(selection: Selection, *, frames: int) -> Statement:

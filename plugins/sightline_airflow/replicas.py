@@ -13,16 +13,17 @@ from datetime import timedelta
 from typing import Any, Final
 
 from contracts.errors import Rejected
+from inference.domain.alive import ALIVE
 
 REFUSED: Final = "refused"
 SETTLING: Final = timedelta(seconds=90)  # then a refusal is of this version; a refused one is tried again after 60 s
 
-SQL: Final = """
+SQL: Final = f"""
 SELECT instance, kind, version, state, reason FROM serving
 WHERE model = %(model)s AND kind IN ('stream', 'api')
-    AND updated_at > (clock_timestamp() AT TIME ZONE 'UTC') - make_interval(secs => %(seconds)s)
+    AND {ALIVE}
 ORDER BY kind, instance
-"""
+"""  # noqa: S608 - constants of ours
 
 
 def lagging(rows: Sequence[Sequence[Any]], version: str, *, waited: timedelta) -> list[str]:

@@ -7,20 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
 from contracts.errors import Rejected
+from contracts.times import instant
 from sightline_airflow import commands
 from sightline_airflow.planning import SETTLED_AFTER, Selection
 
 # A scheduled run looks so far behind its interval: for frames that came late or were too young the last time.
 LOOK_BACK: Final = timedelta(hours=24)
-
-CHAMPION_SQL: Final = """
-SELECT version FROM promotions
-WHERE model = %(model)s AND alias = 'champion' AND state = 'done' ORDER BY id DESC LIMIT 1
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +30,9 @@ class Asked:
     only: Literal["missing", "all"]
     is_explicit: bool  # a person named the range
 
-    def selection(self, model_name: str, *, run_id: str, version: str | None) -> Selection:
+    def selection(
+        self, model_name: str, *, run_id: str, version: str, replaced_since: datetime | None = None
+    ) -> Selection:
         """As the planner asks for it. Frames that the stream has yet to read are left out by the job, which can ask."""
         return Selection(
             model=model_name,
@@ -44,6 +42,7 @@ class Asked:
             only=self.only,
             run_id=run_id,
             version=version,
+            replaced_since=replaced_since,
             captured_before=None if self.is_explicit else self.until - SETTLED_AFTER,
         )
 
@@ -76,8 +75,8 @@ def asked(params: Mapping[str, Any], *, start: datetime, end: datetime) -> Asked
     )
 
 
-def commands_of(wanted: Asked, shards: Iterable[Sequence[Any]], *, run_id: str, version: str | None) -> list[list[str]]:
-    """One command for each row (first, last, frames) of the plan."""
+def commands_of(wanted: Asked, shards: Iterable[Sequence[Any]], *, run_id: str, version: str) -> list[list[str]]:
+    """One command for each row (first, last, frames) of the plan, all for the version that it named."""
     return [
         list(
             commands.score(
@@ -85,7 +84,7 @@ def commands_of(wanted: Asked, shards: Iterable[Sequence[Any]], *, run_id: str, 
                 until=wanted.until.isoformat(),
                 run_id=run_id,
                 cameras=wanted.cameras,
-                model=version or wanted.model,
+                model=version,
                 only=wanted.only,
                 shard=(str(first), str(last)),
                 is_explicit=wanted.is_explicit,
@@ -118,7 +117,7 @@ def is_stored(done: Mapping[str, Any], *, written: int, remaining: int) -> bool:
 
     Args:
         done: as summary.
-        written: rows that name this run. A frame that the stream scored too meanwhile names it no longer.
+        written: rows that name this run. A frame that the stream or another run scored too meanwhile names it no longer.
         remaining: frames that a job would still find to do: beside the lost ones, those that came during the run.
     """
     return bool(written >= done["already"] + done["scored"] or remaining <= done["missing"])
@@ -126,7 +125,6 @@ def is_stored(done: Mapping[str, Any], *, written: int, remaining: int) -> bool:
 
 def _time(text: str) -> datetime:
     try:
-        at = datetime.fromisoformat(text)
+        return instant(text)
     except ValueError:
         raise Rejected(f"{text!r} is no time: write it as 2026-11-25T08:00:00+00:00") from None
-    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)

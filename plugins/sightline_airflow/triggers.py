@@ -16,6 +16,7 @@ from typing import Any, Final
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
 from contracts.errors import PipelineError
+from sightline_airflow.asking import models
 
 # As inference.domain.promotion has them, whose imports are not in Airflow's environment.
 ALIAS: Final = "challenger"
@@ -51,7 +52,7 @@ class ChallengerTrigger(BaseEventTrigger):
     async def _look(self) -> str | None:
         """The challenger's version; None: there is none, or nobody can say."""
         try:
-            version = challenger_of(await asyncio.to_thread(_models))
+            version = challenger_of(await asyncio.to_thread(models))
         except PipelineError as error:
             if str(error) != self._told:
                 self.log.warning("The challenger is not known for now, and is asked for again: %s", error)
@@ -83,13 +84,3 @@ def challenger_of(models: Mapping[str, Any]) -> str | None:
         ),
         None,
     )
-
-
-def _models() -> Mapping[str, Any]:
-    """Asks the API in the name of the job account. Blocks."""
-    from connectors.api_client import Api
-    from sightline_airflow.jobs import settings
-
-    with Api(settings()) as api:
-        answer: Mapping[str, Any] = api.get("/v1/models")
-    return answer

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from contracts.times import instant
+
 if TYPE_CHECKING:
     from inference.persistence.audit import Report
 
@@ -72,8 +74,7 @@ def _time(text: str, now: datetime) -> datetime:
     try:
         if span:
             return now - timedelta(**{_UNITS[span[2]]: float(span[1])})
-        at = datetime.fromisoformat(text.strip())
-        return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
+        return instant(text).astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise typer.BadParameter(
             "write 2h, 90m, 7d, or a time such as 2026-01-02T03:04Z", param_hint="--since"

@@ -89,7 +89,7 @@ def status(
     missing = sorted(desired(settings).keys() - running.keys())
     entries = {name: _connector(entry) for name, entry in sorted(running.items())}
     if result is not None:
-        from inference.batch.__main__ import hand_over
+        from inference.batch.job import hand_over
 
         hand_over(json.dumps({"connectors": entries, "missing": missing}), result)
     if as_json:

@@ -28,7 +28,8 @@ def erase(
     """Erases one camera from the tables and the object store. There is no way back.
 
     What stays are the rows of `expirations` that say so. Kafka cannot delete one camera's records: the answer names the
-    day by which each topic will have forgotten them.
+    day by which each topic will have forgotten them, and the folders of trainings on this machine that hold copies.
+    Data sets of labels that hold its images go whole: export them again, without it.
     """
     from contracts import logs
     from contracts.settings import Settings
@@ -66,6 +67,11 @@ def in_words(there: Traces, *, is_erased: bool) -> str:
     return "\n".join(
         [
             f"{there.camera}: {'erased' if is_erased else 'there are'} {rows}, {there.objects} objects",
+            *(
+                f"data set {prefix} {'went' if is_erased else 'goes'} with it: it holds its images"
+                for prefix in there.data_sets
+            ),
+            *(f"copies of its images stay in {folder}: delete it" for folder in there.trainings),
             *(f"topic {topic} will have forgotten it by {day}" for topic, day in there.forgotten_by.items()),
         ]
     )

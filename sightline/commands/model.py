@@ -339,7 +339,7 @@ def _hand_over(document: Any, file: Path | None) -> None:
     if file is None:
         _print_json(document)
         return
-    from inference.batch.__main__ import hand_over
+    from inference.batch.job import hand_over
 
     hand_over(json.dumps(document), file)
 

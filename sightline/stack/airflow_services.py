@@ -22,7 +22,7 @@ import httpx
 
 from contracts.errors import Misconfigured, Transient
 from contracts.settings import PREFIX, PostgresSettings, S3Settings, Settings
-from sightline.stack import airflow_permissions, keycloak, realm
+from sightline.stack import airflow_permissions, keycloak, reader, realm
 from sightline.stack.home import Home, gate_sets
 from sightline.stack.install import ROOT, Binaries
 from sightline.stack.logins import Logins
@@ -37,7 +37,8 @@ GATE_BOARDS: Final = 100  # of the seed gate set: enough labels of each class, i
 DATABASE_SCRIPT: Final = Path(__file__).with_name("airflow_database.py")
 
 # Made once and kept in logins.json: with others the stored connections and the running tasks' tokens are worth nothing.
-KEYS: Final = ("airflow-fernet", "airflow-jwt", "airflow-secret")
+READER: Final = "postgres-reader"  # the password of the role that only reads
+KEYS: Final = ("airflow-fernet", "airflow-jwt", "airflow-secret", READER)
 
 _SECONDS: Final = 3.0
 _PREPARE_SECONDS: Final = 300
@@ -128,7 +129,9 @@ def environment(home: Home, settings: Settings, table: Mapping[str, int], logins
         # Its titles would be written over the environment, by which a stray process is known as this home's.
         "SPT_NOENV": "1",
         "AIRFLOW_HOME": str(home.data / "airflow"),
-        "AIRFLOW_CONN_SIGHTLINE_POSTGRES": json.dumps(_postgres_connection(settings.postgres, table["postgres"])),
+        "AIRFLOW_CONN_SIGHTLINE_POSTGRES": json.dumps(
+            _postgres_connection(settings.postgres, table["postgres"], logins)
+        ),
         "AIRFLOW_CONN_SIGHTLINE_S3": json.dumps(_s3_connection(settings.s3)),
         # What jobs are told (contracts.settings): as processes of this machine, with the service's own Python.
         f"{PREFIX}JOBS__RUNNER": "local",
@@ -164,16 +167,15 @@ def database_url(postgres: PostgresSettings, port: int) -> str:
     return f"postgresql+psycopg2://{postgres.user}:{postgres.password.get_secret_value()}@{LOOPBACK}:{port}/{DATABASE}"
 
 
-def _postgres_connection(postgres: PostgresSettings, port: int) -> dict[str, Any]:
-    """For planning and checks, which read: Postgres refuses them a write."""
+def _postgres_connection(postgres: PostgresSettings, port: int, logins: Logins) -> dict[str, Any]:
+    """For planning and checks, which read: a role that may do nothing else."""
     return {
         "conn_type": "postgres",
         "host": LOOPBACK,
         "port": port,
-        "login": postgres.user,
-        "password": postgres.password.get_secret_value(),
+        "login": reader.ROLE,
+        "password": logins.keys.get(READER, ""),
         "schema": postgres.database,
-        "extra": {"options": "-c default_transaction_read_only=on"},
     }
 
 

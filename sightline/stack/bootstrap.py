@@ -6,7 +6,7 @@ buckets          frames, mlflow; airflow-logs in profile full
 topics           as contracts.topics says, asserted
 schemas          FULL_TRANSITIVE set and asserted, every version registered
 realm            roles, clients and people (profile full)
-airflow          its tables, its pool of GPUs (profile full)
+airflow          its tables, its pool of GPUs, its role that reads the pipeline's tables (profile full)
 champion         the demo model, where no version is champion yet; its row in the ledger
 connectors       as connectors/sinks/*.json say
 """
@@ -50,6 +50,7 @@ _APPLIED: Final = (
     "sightline/stack/realm.py",
     "sightline/stack/airflow_permissions.py",
     "sightline/stack/airflow_database.py",
+    "sightline/stack/reader.py",
     "uv.lock",  # Airflow's version, and so its tables
 )
 
@@ -149,6 +150,13 @@ def prepare_airflow(home: Home, settings: Settings, binaries: Binaries, logins: 
         airflow_services.prepare(home, settings, binaries.airflow, logins)
         comment = sql.SQL("COMMENT ON DATABASE {} IS {}")
         connection.execute(comment.format(sql.Identifier(airflow_services.DATABASE), sql.Literal(done)))
+
+
+def ensure_reader(settings: Settings, logins: Logins) -> None:
+    """Makes the role by which Airflow's tasks read the pipeline's tables."""
+    from sightline.stack import reader
+
+    reader.ensure_reader(settings.postgres, logins.keys[airflow_services.READER])
 
 
 def _airflow_script_digest() -> str:

@@ -295,6 +295,14 @@ def _steps(
                     "databases",
                 )
             )
+            login.append(
+                told(
+                    "reader",
+                    "a role of Airflow's that only reads",
+                    lambda given: bootstrap.ensure_reader(given, logins),
+                    "migrations",
+                )
+            )
     return [
         *services_alone,
         *login,

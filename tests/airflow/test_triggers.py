@@ -48,7 +48,7 @@ def told(monkeypatch: pytest.MonkeyPatch, answers: Iterable[Any], store: Store |
     async def at_once(function: Any, *rest: Any) -> Any:
         return function(*rest)
 
-    monkeypatch.setattr(triggers, "_models", answer)
+    monkeypatch.setattr(triggers, "models", answer)
     monkeypatch.setattr(triggers.asyncio, "to_thread", at_once)
     trigger = ChallengerTrigger(poll_seconds=0)
     trigger.asset_state_store = store
@@ -78,7 +78,7 @@ def test_a_triggerer_killed_before_the_event_has_left_it_tells_the_version_again
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Airflow keeps an event in memory until its next sync, and resumes the trigger at once."""
-    monkeypatch.setattr(triggers, "_models", lambda: models("3"))
+    monkeypatch.setattr(triggers, "models", lambda: models("3"))
     store = Store()
 
     async def one_life() -> list[Any]:

@@ -161,6 +161,7 @@ def test_a_range_is_cut_into_shards_scored_stored_and_checked(world: World) -> N
     assert all("--explicit" in words and words[words.index("--version") + 1] == "1" for words in shards)
     [check] = [words for job, words in said["jobs"] if job == "check"]
     assert check[check.index("--run-id") + 1] == said["run_id"]
+    assert check[check.index("--since") + 1] == day.isoformat()
     report = (
         json.loads(said["results"]["report"])
         if isinstance(said["results"]["report"], str)
@@ -177,6 +178,22 @@ def test_a_single_shard_is_waited_for_and_reported_too(world: World) -> None:
     report = said["results"]["report"]
     report = json.loads(report) if isinstance(report, str) else report
     assert (report["scored"], report["shards"], report["version"]) == (3, 1, "1")
+
+
+def test_a_run_whose_rows_another_run_replaced_is_stored_all_the_same(world: World) -> None:
+    day = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(days=6)
+    frames(world, 3, day=day)
+    form = {**whole_day(day), "only": "all", "model": "3"}
+    said = world.run("score_frames", form, jobs={}, REPLACED="another")
+    assert {state for state, _ in said["tasks"].values()} == {"success"}, said["output"][-3000:]
+
+
+def test_an_alias_that_the_plan_cannot_ask_for_reaches_no_job(world: World) -> None:
+    day = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(days=7)
+    frames(world, 3, day=day)
+    said = world.run("score_frames", {**whole_day(day), "model": "previous_champion"}, jobs={})  # there is no API
+    assert said["tasks"]["plan"][0] != "success"
+    assert said["jobs"] == []
 
 
 def test_an_empty_range_has_nothing_to_do(world: World) -> None:

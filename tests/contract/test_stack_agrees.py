@@ -19,7 +19,7 @@ from connectors.reconcile import templates
 from contracts.settings import PREFIX, PostgresSettings, S3Settings, ServingEngine, Settings, StackSettings
 from contracts.topics import MAX_RECORD_BYTES, SINKS
 from inference.engines import KINDS
-from sightline.stack import airflow_services, install, keycloak, realm
+from sightline.stack import airflow_services, install, keycloak, reader, realm
 from sightline.stack.bootstrap import _APPLIED, DEMO_MODEL, ROOT
 from sightline.stack.config_files import config_files
 from sightline.stack.home import Home, write_settings
@@ -201,10 +201,9 @@ def test_airflow_is_told_everything_by_its_environment(all_services: tuple[Servi
         connections = {
             name: json.loads(given[f"AIRFLOW_CONN_{name}"]) for name in ("SIGHTLINE_POSTGRES", "SIGHTLINE_S3")
         }
-        assert {name: said["password"] for name, said in connections.items()} == dict(
-            zip(connections, SECRETS, strict=True)
-        )
-        assert "read_only=on" in connections["SIGHTLINE_POSTGRES"]["extra"]["options"]
+        reads, stores = connections["SIGHTLINE_POSTGRES"], connections["SIGHTLINE_S3"]
+        assert (reads["login"], reads["password"]) == (reader.ROLE, LOGINS.keys[airflow_services.READER])
+        assert stores["password"] == SECRETS[1]
         logins = [name for name in given if name.startswith(f"{PREFIX}LOGIN__")]
         assert not logins or service.name.endswith(("scheduler", "triggerer"))
 

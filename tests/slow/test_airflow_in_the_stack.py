@@ -124,7 +124,7 @@ def test_an_operator_starts_a_run_whose_log_is_in_the_store_and_in_the_page(jobs
     shown = operator.get(f"{run}/taskInstances/hello/logs/1").text
     assert "a sentence to find again" in shown
     assert "account: sightline-jobs" in shown
-    assert "writing: ReadOnlySqlTransaction" in shown
+    assert "writing: InsufficientPrivilege" in shown
     secret = jobs.s3.secret_key.get_secret_value()
     assert "password: ***" in shown
     with closing(make_client(jobs.s3)) as s3:

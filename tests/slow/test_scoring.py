@@ -132,22 +132,25 @@ def test_an_empty_interval_has_nothing_to_do_and_what_comes_after_is_skipped(ope
     assert operator.xcom(run, "plan") == []
 
 
-@pytest.mark.parametrize(
-    ("model", "said"),
-    [("4711", "MLflow has no version 4711 of"), ("nobody", "has the alias nobody")],
-    ids=["version", "alias"],
-)
-def test_a_version_that_does_not_exist_fails_at_once(jobs: Settings, operator: Visitor, model: str, said: str) -> None:
-    camera = f"no-{model}"
-    frames = send(jobs, camera, 3)
-    run = start(operator, camera, frames, model=model)
+def test_an_alias_that_nobody_has_fails_the_plan_at_once(jobs: Settings, operator: Visitor) -> None:
+    camera = "no-alias"
+    run = start(operator, camera, send(jobs, camera, 3), model="nobody")
+    assert operator.wait(run, seconds=RUN_SECONDS) == "failed"
+    assert operator.tasks(run) == {"plan": ["failed"]} | {task: ["upstream_failed"] for task in AFTER_PLAN}
+    assert operator.instance(run, "plan")["try_number"] == 1
+    assert "has the alias nobody" in operator.log(run, "plan")
+
+
+def test_a_version_that_does_not_exist_fails_at_once(jobs: Settings, operator: Visitor) -> None:
+    camera = "no-version"
+    run = start(operator, camera, send(jobs, camera, 3), model="4711")
     assert operator.wait(run, seconds=RUN_SECONDS) == "failed"
     assert operator.tasks(run) == {"plan": ["success"], "score": ["failed"]} | {
         task: ["upstream_failed"] for task in AFTER_PLAN[1:]
     }
     assert operator.instance(run, "score", index=0)["try_number"] == 1
     log = operator.log(run, "score", index=0)
-    assert said in log
+    assert "MLflow has no version 4711 of" in log
     assert "score ended with exit code 65" in log
     assert predictions_of(jobs, camera) == []
 

@@ -1,7 +1,7 @@
 """Stands for every job where a test is about the DAG around them: `python pretend_job.py -m MODULE … --result FILE`.
 
 Notes its words in $NOTES, writes what the test put into $ANSWERS for this job, and ends with the exit code named there.
-A score job writes its predictions as the sink would.
+A score job writes its predictions as the sink would; another run, $REPLACED, replaces each at once.
 """
 
 from __future__ import annotations
@@ -9,12 +9,15 @@ from __future__ import annotations
 import json
 import os
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import psycopg
 
 from contracts.settings import Settings
-from tests.support.rows import a_prediction, upsert
+from tests.support.rows import a_prediction, now, upsert
+
+_LATER = timedelta(milliseconds=1)
 
 
 def main(words: list[str]) -> int:
@@ -39,8 +42,14 @@ def scored(words: list[str]) -> dict[str, object]:
             "SELECT frame_id::text FROM frames WHERE frame_id BETWEEN %s AND %s", span
         ).fetchall()
         for (frame_id,) in frames:
-            upsert(connection, "predictions", a_prediction(frame_id, run_id=given["--run-id"], role="batch"))
-    return {"planned": len(frames), "scored": len(frames), "seconds": 0.5, "version": "1", "missing_objects": []}
+            row = a_prediction(frame_id, run_id=given["--run-id"], role="batch", model_version=given["--version"])
+            upsert(connection, "predictions", row | {"inferred_at": now()})
+            if "REPLACED" in os.environ:
+                upsert(
+                    connection, "predictions", row | {"inferred_at": now() + _LATER, "run_id": os.environ["REPLACED"]}
+                )
+    count = {"planned": len(frames), "scored": len(frames)}
+    return count | {"seconds": 0.5, "version": given["--version"], "missing_objects": []}
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ EXAMPLES: dict[str, list[Sequence[str]]] = {
         ),
     ],
     "check": [commands.check(**SPAN)],
-    "check_run": [commands.check_run("manual__1")],
+    "check_run": [commands.check_run("manual__1", **SPAN)],
     "drift": [commands.drift("2026-11-24")],
     "expire": [
         commands.expire(),

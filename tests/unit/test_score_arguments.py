@@ -44,6 +44,11 @@ def test_what_cannot_be_read_is_a_persons_to_mend(words: tuple[str, str]) -> Non
         given(*words)
 
 
+def test_an_empty_range_is_a_persons_to_mend() -> None:
+    with pytest.raises(Misconfigured, match="the range is empty"):
+        given("--until", "2026-11-25T08:00")
+
+
 class Clock:
     def __init__(self) -> None:
         self.seconds = 0.0

@@ -11,7 +11,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from contracts.identifiers import UUID7
-from inference.persistence.audit.verdicts import GRACE, NO_SESSION, Evidence, Expiration, Named, Witness
+from contracts.times import as_stored
+from inference.persistence.audit.verdicts import NO_SESSION, Evidence, Expiration, Named, Witness
 from inference.persistence.database import Connection
 from inference.persistence.objects import Digest, FrameStore
 
@@ -130,8 +131,8 @@ def _bounds(connection: Connection, witness: Witness) -> dict[str, Any]:
     earliest, latest = _days(witness)
     bounds = {
         "session_id": witness.session_id,
-        "earliest": max(earliest - MARGIN, _FIRST).replace(tzinfo=None),
-        "latest": (latest + MARGIN).replace(tzinfo=None),
+        "earliest": as_stored(max(earliest - MARGIN, _FIRST)),
+        "latest": as_stored(latest + MARGIN),
         "sequence": witness.first_sequence,
         "last": witness.last_acknowledged,
         "limit": PAGE,
@@ -167,7 +168,7 @@ def read_expirations(connection: Connection, witness: Witness) -> list[Expiratio
 
 
 def read_without_session(
-    connection: Connection, known: Iterable[str], *, camera: str | None, since: datetime | None, now: datetime
+    connection: Connection, known: Iterable[str], *, camera: str | None, since: datetime | None, until: datetime
 ) -> list[Named]:
     """Sessions that left frames but no record. Those of the last moments are left out: their record may be later.
 
@@ -176,7 +177,7 @@ def read_without_session(
         known: session ids that are known though they have no row yet.
         camera: only frames of this camera.
         since: only frames captured since then.
-        now: when the witnesses were read.
+        until: only frames captured before then.
     """
     rows = connection.execute(
         "SELECT session_id::text, min(camera_id), count(*), min(sequence), max(sequence) FROM all_frames AS frames "
@@ -185,8 +186,8 @@ def read_without_session(
         "AND NOT EXISTS (SELECT FROM sessions WHERE sessions.session_id = frames.session_id) "
         "GROUP BY session_id ORDER BY session_id",
         {
-            "since": (since or datetime(1970, 1, 1)).replace(tzinfo=None),  # noqa: DTZ001 - the column is UTC
-            "until": (now - GRACE).replace(tzinfo=None),
+            "since": as_stored(since or _FIRST),
+            "until": as_stored(until),
             "camera": camera,
         },
     )

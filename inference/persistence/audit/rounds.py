@@ -29,8 +29,8 @@ from inference.persistence.audit.evidence import (
 )
 from inference.persistence.audit.judging import judge
 from inference.persistence.audit.letters import Letters
-from inference.persistence.audit.verdicts import NO_ROW, Report, SessionVerdict, Witness
-from inference.persistence.audit.witness import read_recent, read_witnesses
+from inference.persistence.audit.verdicts import GRACE, NO_ROW, Report, SessionVerdict, Witness
+from inference.persistence.audit.witness import read_recent, read_witnesses, until_last_before
 from inference.persistence.database import Connection, connect
 from inference.persistence.objects import CONNECTIONS, FrameStore
 
@@ -46,6 +46,7 @@ def audit(
     *,
     camera: str | None = None,
     since: datetime | None = None,
+    until: datetime | None = None,
     wait: timedelta = timedelta(0),
     is_quick: bool = False,
 ) -> Report:
@@ -55,6 +56,7 @@ def audit(
         settings: where everything is.
         camera: only this camera's sessions.
         since: only frames captured since then.
+        until: only frames captured before then; one without a row is judged unless a later one of its session has one.
         wait: judge again until nothing is missing or on its way, for at most so long; given up earlier when nothing
             changes for STALL.
         is_quick: compare the objects' metadata and leave their bytes unread.
@@ -64,7 +66,7 @@ def audit(
         Misconfigured: a login, a bucket or the schema does not fit.
         Rejected: the camera has no session at all (unknown_camera).
     """
-    auditor = _Auditor(settings, camera=camera, since=since, is_quick=is_quick)
+    auditor = _Auditor(settings, camera=camera, since=since, until=until, is_quick=is_quick)
     started = news = time.monotonic()
     deadline = started + wait.total_seconds()
     counts: tuple[int, ...] | None = None
@@ -100,10 +102,19 @@ def audit(
 class _Auditor:
     """Holds the connections, the witness and what was verified between the rounds."""
 
-    def __init__(self, settings: Settings, *, camera: str | None, since: datetime | None, is_quick: bool) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        camera: str | None,
+        since: datetime | None,
+        until: datetime | None,
+        is_quick: bool,
+    ) -> None:
         self._settings = settings
         self._camera = camera
         self._since = since
+        self._until = until
         self._is_quick = is_quick
         self._registry = SchemaRegistry(settings.registry)
         self._codec = Codec(self._registry)
@@ -129,7 +140,11 @@ class _Auditor:
             self._read_letters(connection)
             verdicts = [self._judge(connection, pool, witness) for witness in witnesses]
             without_session = read_without_session(
-                connection, self._known, camera=self._camera, since=self._since, now=self._judged_at
+                connection,
+                self._known,
+                camera=self._camera,
+                since=self._since,
+                until=min(self._judged_at - GRACE, self._until or self._judged_at),
             )
         return Report(
             judged_at=self._judged_at,
@@ -179,6 +194,8 @@ class _Auditor:
         settled = self._settled.get(witness.session_id)
         if settled is not None:
             return settled
+        if self._until is not None:
+            witness = until_last_before(connection, witness, self._until)
         read_object = read_from_metadata(self._store) if self._is_quick else self._store.digest
         verdict = judge(
             witness,

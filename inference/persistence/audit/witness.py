@@ -23,6 +23,7 @@ from contracts.errors import Rejected
 from contracts.identifiers import from_milliseconds, milliseconds
 from contracts.records import Session
 from contracts.settings import Settings
+from contracts.times import as_stored
 from contracts.topics import SESSIONS
 from contracts.validity import violation
 from inference.persistence.audit.evidence import MARGIN
@@ -135,12 +136,31 @@ def _from_first_since(connection: Connection, witness: Witness, since: datetime)
     """
     bounds = {
         "session_id": witness.session_id,
-        "since": since.replace(tzinfo=None),
-        "earliest": (witness.started_at - MARGIN).replace(tzinfo=None),
+        "since": as_stored(since),
+        "earliest": as_stored(witness.started_at - MARGIN),
         "end": witness.last_acknowledged + 1,
     }
     [(last_before,)] = connection.execute(_LAST_BEFORE, bounds)
     return witness if last_before is None else replace(witness, first_sequence=last_before + 1)
+
+
+def until_last_before(connection: Connection, witness: Witness, until: datetime) -> Witness:
+    """The witness, judged up to the sequence before the first one captured at `until` or later.
+
+    Asked again every round: as long as none of those is stored, nothing tells which of the missing ones are later.
+    """
+    row = connection.execute(
+        "SELECT min(sequence) FROM all_frames WHERE session_id = %s AND frame_id >= uuid7_floor(%s) "
+        "AND frame_id < uuid7_floor(%s)",
+        (witness.session_id, as_stored(until), as_stored(datetime.now(UTC) + MARGIN)),
+    ).fetchone()
+    first_after = None if row is None else row[0]
+    if first_after is None and witness.started_at >= until:
+        first_after = 0
+    if first_after is None or first_after > witness.last_acknowledged:
+        return witness
+    # A gap at the session's end is beyond the range too.
+    return replace(witness, last_acknowledged=first_after - 1, captured=first_after)
 
 
 def read_recent(settings: Settings, codec: Codec) -> list[Heard]:

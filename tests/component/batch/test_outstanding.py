@@ -173,6 +173,18 @@ def test_all_means_scored_ones_again_but_not_what_this_run_wrote(
     assert chosen(database, a_selection(only="all")) == [of_the_run, of_another, of_the_stream, older_version]
 
 
+def test_what_another_run_replaced_is_stored_all_the_same(database: Settings, connection: Any, frame: Any) -> None:
+    frames, begun = [frame() for _ in range(4)], now() - timedelta(minutes=1)
+    later, earlier = {"inferred_at": begun + timedelta(seconds=1)}, {"inferred_at": begun - timedelta(seconds=1)}
+    upsert(connection, "predictions", a_prediction(frames[0], model_version="3", run_id="mine", **earlier))
+    upsert(connection, "predictions", a_prediction(frames[1], model_version="3", run_id="other", **later))
+    upsert(connection, "predictions", a_prediction(frames[2], model_version="3", run_id="other", **earlier))
+    upsert(connection, "predictions", a_prediction(frames[3], model_version="4", run_id="other", **later))
+    mine = a_selection(only="all", run_id="mine", version="3")
+    assert chosen(database, mine) == frames[1:]
+    assert chosen(database, replace(mine, replaced_since=begun)) == frames[2:]
+
+
 def test_missing_through_a_version_that_never_reigned_is_done_once_per_run(
     database: Settings, connection: Any, frame: Any, promote: Any
 ) -> None:

@@ -18,7 +18,8 @@ __all__ = ["database", "kept_days", "pipeline", "postgres", "s3"]
 
 @pytest.fixture
 def pipeline(postgres: PostgresServer, s3: ObjectStoreServer, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
-    bucket = s3.settings.model_copy(update={"frames_bucket": f"frames-{uuid.uuid4().hex[:12]}"})
+    own = uuid.uuid4().hex[:12]
+    bucket = s3.settings.model_copy(update={"frames_bucket": f"frames-{own}", "mlflow_bucket": f"mlflow-{own}"})
     settings = postgres.new_database(migrated=True, s3=bucket)
     ensure_buckets(settings)
     found = Pipeline(settings=settings, store=FrameStore(bucket))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -180,6 +180,35 @@ def test_only_the_cameras_and_the_time_asked_for_are_judged(pipeline: Pipeline) 
     assert named(report) == [(5, None, "no row")]
     assert (report.sessions[0].witness.first_sequence, report.acknowledged) == (3, 3)
     assert pipeline.audit(camera="line-2", since=now()).sessions == []
+
+
+def test_until_leaves_out_what_was_captured_later(pipeline: Pipeline) -> None:
+    rows = pipeline.send(6)
+    until = rows[3]["captured_at"]
+    pipeline.store.delete(rows[2]["object_key"])
+    pipeline.store.delete(rows[4]["object_key"])
+    pipeline.execute("DELETE FROM predictions WHERE frame_id = %s", rows[3]["frame_id"])
+    pipeline.execute("DELETE FROM frames WHERE sequence = 5")
+    report = pipeline.audit(until=until)
+    assert (report.acknowledged, named(report)) == (3, [(2, rows[2]["frame_id"], "no object")])
+    east = timezone(timedelta(hours=5))
+    report = pipeline.audit(since=rows[2]["captured_at"].astimezone(east), until=until.astimezone(east))
+    assert (report.acknowledged, named(report)) == (1, [(2, rows[2]["frame_id"], "no object")])
+    assert pipeline.audit(until=rows[0]["captured_at"]).acknowledged == 0
+
+
+def test_until_ends_before_a_session_that_began_later_and_before_its_gap(pipeline: Pipeline) -> None:
+    pipeline.send(3, captured=5)
+    began = now() - timedelta(minutes=5)
+    assert not pipeline.audit().is_closed
+    assert pipeline.audit(until=began + timedelta(seconds=1)).is_closed
+    pipeline.execute("DELETE FROM frames")
+    assert pipeline.audit(until=began - timedelta(minutes=5)).is_closed
+
+
+def test_a_lost_tail_is_named_though_nobody_knows_when_it_was_captured(pipeline: Pipeline) -> None:
+    pipeline.send(3, stored=lambda sequence: sequence < 2)
+    assert named(pipeline.audit(until=now())) == [(2, None, "no row")]
     with pytest.raises(Rejected, match="line-3"):
         pipeline.audit(camera="line-3")
 

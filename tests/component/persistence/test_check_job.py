@@ -35,7 +35,11 @@ def settings(postgres: PostgresServer, s3: ObjectStoreServer, monkeypatch: pytes
 def sent(settings: Settings, count: int, **predicted: Any) -> list[Row]:
     """A closed session, stored whole."""
     store = FrameStore(settings.s3)
-    frames = [a_frame(f"image {number}".encode(), sequence=number) for number in range(count)]
+    began = now() - timedelta(minutes=5)
+    frames = [
+        a_frame(f"image {number}".encode(), sequence=number, captured_at=began + timedelta(seconds=number))
+        for number in range(count)
+    ]
     with connect(settings) as connection:
         upsert(connection, "sessions", a_session(last_acknowledged=count - 1, captured=count))
         for number, row in enumerate(frames):
@@ -107,7 +111,7 @@ def test_only_a_registry_that_lacks_something_is_for_a_person_to_mend(
     monkeypatch.setattr(check, "registry_problems", lambda _: ["not registered: frames v1"])
     result, code, told = checked(settings)
     assert (code, result["registry"]) == (78, ["not registered: frames v1"])
-    assert "not registered: frames v1" in told[1]
+    assert "not registered: frames v1" in told[-1]
 
 
 def test_rows_come_in_pieces_and_all_of_them(settings: Settings) -> None:
@@ -122,6 +126,42 @@ def test_rows_come_in_pieces_and_all_of_them(settings: Settings) -> None:
 def test_without_a_range_or_a_run_nothing_is_checked(settings: Settings) -> None:
     with pytest.raises(Misconfigured, match="--since and --until, or --run-id"):
         run_job("check", settings)
+
+
+@pytest.mark.parametrize("run", [(), ("--run-id", "run-1")], ids=["range", "run"])
+def test_an_empty_range_is_refused(settings: Settings, run: tuple[str, ...]) -> None:
+    at = now().isoformat()
+    with pytest.raises(Misconfigured, match="the range is empty"):
+        checked(settings, "--since", at, "--until", at, *run)
+    with pytest.raises(Misconfigured, match="give both"):
+        checked(settings, "--since", at, *run)
+
+
+def test_a_range_in_which_nothing_was_captured_is_told(settings: Settings) -> None:
+    frames = sent(settings, 2)
+    end = min(row["captured_at"] for row in frames)
+    result, code, told = checked(settings, "--since", (end - timedelta(days=1)).isoformat(), "--until", end.isoformat())
+    assert (code, result["frames"], result["audit"]["acknowledged"]) == (0, 0, 0)
+    assert "no frame was captured from" in told[0]
+
+
+def test_what_is_captured_after_the_range_is_no_concern_of_the_check(settings: Settings) -> None:
+    frames = sent(settings, 3)
+    FrameStore(settings.s3).delete(frames[2]["object_key"])
+    begin, end = now() - timedelta(hours=1), frames[2]["captured_at"]
+    result, code, told = checked(settings, "--since", begin.isoformat(), "--until", end.isoformat())
+    assert (code, told, result["frames"], result["audit"]["stored"]) == (0, [], 2, 2)
+
+
+def test_a_run_is_looked_for_in_its_own_days(settings: Settings) -> None:
+    frames = sent(settings, 3, run_id="run-1")
+    begin, end = frames[0]["captured_at"] - timedelta(hours=1), frames[2]["captured_at"]
+    span = ("--since", begin.isoformat(), "--until", end.isoformat())
+    result, code, told = checked(settings, *span, "--run-id", "run-1")
+    assert (code, told, result["predictions"]) == (0, [], 2)
+    result, code, told = checked(settings, *span, "--run-id", "run-2")
+    assert (code, result["predictions"]) == (0, 0)
+    assert told == ["no prediction names the run run-2: nothing was checked"]
 
 
 def test_a_store_that_is_away_is_tried_again(settings: Settings, s3: ObjectStoreServer) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -11,9 +13,14 @@ from typer.testing import CliRunner
 from contracts import logs
 from contracts.errors import Rejected
 from contracts.settings import Settings
+from inference.batch import export_labels
+from inference.domain.split import TRAIN, part_of
 from inference.persistence import connect, erasure, reviews
+from inference.persistence.datasets import set_store
 from sightline.cli import app
+from sightline.commands.erase import in_words
 from tests.support.expiring import count, dies, expired, killing, review, send, states
+from tests.support.jobs import run_job
 from tests.support.rows import Row, now, upsert
 from tests.support.stored_pipeline import Pipeline
 
@@ -66,13 +73,65 @@ def test_an_erased_camera_leaves_nothing_but_ledger_rows(kept_days: Pipeline, ca
         erasure.erase(kept_days.settings, camera, lambda _: None)
 
 
-@pytest.mark.parametrize("step", range(1, 5))
+@pytest.mark.parametrize("step", range(1, 6))
 def test_an_erasure_killed_after_any_step_is_finished_by_the_same_command(kept_days: Pipeline, step: int) -> None:
     fresh = a_camera_with_all_there_is(kept_days)
     assert dies(lambda: erasure.erase(kept_days.settings, "short", killing(step, fresh[0])), kept_days)
     erasure.erase(kept_days.settings, "short", lambda _: None)
     assert everything_of(kept_days, "short").is_gone
     assert ("short", 0, 4, "erased", "done") in states(kept_days)
+
+
+def an_export(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    monkeypatch.setattr(export_labels, "own_classes", lambda _: ["open", "short"])
+    result, code = run_job("export-labels", pipeline.settings)
+    assert code == 0
+    return result
+
+
+def of_training(row: Row) -> bool:
+    return part_of(row["camera_id"], row["session_id"], row["sequence"]) == TRAIN
+
+
+def reviewed_for_training(pipeline: Pipeline, camera: str) -> Row:
+    row = next(row for row in send(pipeline, camera, 1, 60) if of_training(row))
+    review(pipeline, row)
+    return row
+
+
+def test_the_data_sets_with_its_images_go_whole_and_others_stay(
+    kept_days: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sets = set_store(kept_days.settings)
+    other = reviewed_for_training(kept_days, "line-2")
+    without = an_export(kept_days, monkeypatch)
+    mine = reviewed_for_training(kept_days, "short")
+    with_it = an_export(kept_days, monkeypatch)
+    broken = f"datasets/pcb-defects/{'0' * 64}/"  # an export that was killed before its manifest
+    sets.put(f"{broken}images/{mine['frame_id']}.jpg", b"x", content_type="image/jpeg", metadata={})
+    there = everything_of(kept_days, "short")
+    assert set(there.data_sets) == {f"datasets/pcb-defects/{with_it['digest']}/", broken}
+    assert everything_of(kept_days, "line-2").data_sets != there.data_sets
+    erasure.erase(kept_days.settings, "short", lambda _: None)
+    left = list(sets.keys("datasets/"))
+    assert {key.split("/")[2] for key in left} == {without["digest"]}
+    assert not [key for key in left if mine["frame_id"] in key]
+    assert [key for key in left if other["frame_id"] in key]
+    assert an_export(kept_days, monkeypatch)["digest"] == without["digest"]
+
+
+def test_copies_in_a_training_are_named(kept_days: Pipeline, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    jobs = kept_days.settings.jobs.model_copy(update={"workspace": tmp_path})
+    kept_days.settings = kept_days.settings.model_copy(update={"jobs": jobs})
+    reviewed_for_training(kept_days, "short")
+    digest = an_export(kept_days, monkeypatch)["digest"]
+    run_job("fetch-labels", kept_days.settings, "--digest", digest, "--into", str(tmp_path / "run-1" / "labels"))
+    (tmp_path / "run-2").mkdir()
+    assert everything_of(kept_days, "line-2").trainings == []
+    said = erasure.erase(kept_days.settings, "short", lambda _: None)
+    assert said.trainings == [str(tmp_path / "run-1")]
+    assert f"copies of its images stay in {tmp_path / 'run-1'}: delete it" in in_words(said, is_erased=True)
+    assert f"data set datasets/pcb-defects/{digest}/ went with it" in in_words(said, is_erased=True)
 
 
 def test_a_camera_that_sends_is_not_erased(kept_days: Pipeline) -> None:

@@ -19,7 +19,7 @@ from inference.delivery.training_plan import plan_of
 from inference.domain.review import LabelledBox, Purpose, Review, Verdict
 from inference.domain.split import GATE, TRAIN, part_of
 from inference.persistence import reviews
-from inference.persistence.datasets import fetch_dataset
+from inference.persistence.datasets import fetch_dataset, set_store
 from inference.persistence.objects import FrameStore
 from tests.support.images import jpeg, png
 from tests.support.jobs import run_job
@@ -39,7 +39,7 @@ def settings(database: Settings, s3: ObjectStoreServer, monkeypatch: pytest.Monk
 
 @pytest.fixture
 def sets(settings: Settings) -> FrameStore:
-    return FrameStore(settings.s3.model_copy(update={"frames_bucket": settings.s3.mlflow_bucket}))
+    return set_store(settings)
 
 
 @pytest.fixture
