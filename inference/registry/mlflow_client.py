@@ -7,6 +7,7 @@ OSError of files ──► Transient (a disk of ours), which names the folder an
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -66,6 +67,7 @@ def connect(settings: Settings) -> MlflowClient:
     MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(_RETRIES)
     MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
     MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.set(True)
+    logging.getLogger("mlflow").setLevel(logging.WARNING)  # its import sets INFO, and tells people of its own waiting
     return MlflowClient(tracking_uri=settings.mlflow.tracking_uri, registry_uri=settings.mlflow.tracking_uri)
 
 

@@ -14,7 +14,6 @@ connectors       as connectors/sinks/*.json say
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -199,11 +198,8 @@ def ensure_champion(settings: Settings) -> None:
     version, tags = _champion(settings)
     if _is_settled(tags, digest) and version == _champion_of_the_ledger(settings):
         return
-    import mlflow  # noqa: F401 - sets up its logging, which is then turned down
-
     from inference.registry import bootstrap
 
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
     bootstrap.ensure_champion(settings, folder)
 
 

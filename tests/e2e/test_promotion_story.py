@@ -100,7 +100,9 @@ def promoted(settings: Settings, *arguments: str) -> tuple[dict[str, Any], float
 
 def test_a_better_model_is_delivered_judged_promoted_and_rolled_back_under_load(full: Settings, tmp_path: Path) -> None:
     with under_load(full, "story") as load:
-        delivered = json.loads(model(full, "deliver", str(a_handover(tmp_path / "better", DEMO)), "--json").out)
+        said = model(full, "deliver", str(a_handover(tmp_path / "better", DEMO)), "--json")
+        assert " INFO mlflow" not in said.err
+        delivered = json.loads(said.out)
         assert delivered["role"] == "challenger"
         better = delivered["version"]
         verdict = json.loads(model(full, "gate", better, "--boards", GATE_BOARDS, "--json").out)
