@@ -44,7 +44,11 @@ TRAIN_SECONDS = 2400
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Settings]:
-    settings = {"SIGHTLINE_JOBS__RETRY_SECONDS": "2", "SIGHTLINE_JOBS__TRAIN_PYTHON": str(PYTHON)}
+    settings = {
+        "SIGHTLINE_JOBS__RETRY_SECONDS": "2",
+        "SIGHTLINE_JOBS__TRAIN_PYTHON": str(PYTHON),
+        "SIGHTLINE_JOBS__GATE_BOARDS": "0",  # the reviewed gate set, as in an installation
+    }
     with running_stack(profile="full", airflow=True, extra=settings) as running:
         yield running
 
