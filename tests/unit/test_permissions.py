@@ -88,6 +88,39 @@ def test_a_slash_too_much_sends_nobody_to_the_host_that_a_request_names(client: 
         assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 
 
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [("/v1/frames", "GET, POST"), ("/v1/models/7/challenger", "DELETE, POST"), ("/healthz", "GET")],
+)
+def test_a_wrong_method_is_told_every_right_one(client: TestClient, path: str, methods: str) -> None:
+    answer = client.request("PUT", path)
+    assert (answer.status_code, answer.headers["Allow"]) == (405, methods)
+    assert answer.json()["detail"] == f"PUT is not answered here: ask with {methods}"
+
+
+def test_who_sends_no_token_at_all_is_told_where_there_is_one(client: TestClient) -> None:
+    answer = client.get("/v1/cameras", headers={"Authorization": "Bearer garbage"})
+    assert answer.json()["code"] == "malformed"
+    assert "`sightline token`" in answer.json()["detail"]
+    assert "`sightline auth doctor`" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("frame_id", "why"),
+    [
+        ("foo", "this is no frame's id: they are UUIDs of version 7, in small letters"),
+        (
+            "0198A5C2-7e10-7d3c-8f4e-1a2b3c4d5e6f",
+            "this is no frame's id: they are UUIDs of version 7, in small letters",
+        ),
+        ("ffffffff-ffff-7d3c-8f4e-1a2b3c4d5e6f", "this is no frame's id: its time lies after 2200"),
+    ],
+)
+def test_what_is_no_frames_id_is_told_in_our_own_words(client: TestClient, frame_id: str, why: str) -> None:
+    answer = client.get(f"/v1/frames/{frame_id}", headers={"Authorization": f"Bearer {REALM.token(roles=['viewer'])}"})
+    assert (answer.status_code, answer.json()["detail"]) == (422, f"path.frame_id: {why}")
+
+
 @pytest.mark.parametrize("route", GUARDED, ids=" ".join)
 def test_without_a_token_nobody_gets_in(client: TestClient, route: tuple[str, str]) -> None:
     status, problem = ask(client, route, None)
@@ -190,6 +223,13 @@ def test_a_misspelt_option_is_told_the_nearest_first(
     answer = client.request(method, path, headers=headers)
     assert answer.status_code == 422
     assert f"the route has {first}, " in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("query", ["", "?", "?&", "?lim%69t=1&&", "?limit=1&since=1970-01-01"])
+def test_an_option_is_known_however_it_is_written(client: TestClient, query: str) -> None:
+    headers = {"Authorization": f"Bearer {REALM.token(roles=['viewer'])}"}
+    answer = client.get(f"/v1/frames{query}", headers=headers)
+    assert answer.status_code != 422, answer.text
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/metrics", "/docs", "/openapi.json", "/v1/images/1"])
