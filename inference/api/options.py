@@ -34,7 +34,7 @@ def refuse_unknown(query: bytes, names: tuple[str, ...]) -> None:
         RequestValidationError: a name is not among those of the route.
     """
     text = query.decode("latin-1")
-    if all(pair.partition("=")[0] in names for pair in text.split("&")):  # a tenth of the time that parsing takes
+    if all(pair.partition("=")[0] in names for pair in text.split("&")):  # a fifth of the time that parsing takes
         return
     given = dict(parse_qsl(text, keep_blank_values=True))
     unknown = [*islice((name for name in given if name not in names), _MOST_NAMED)]
