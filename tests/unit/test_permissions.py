@@ -98,7 +98,7 @@ def test_a_wrong_method_is_told_every_right_one(client: TestClient, path: str, m
     assert answer.json()["detail"] == f"PUT is not answered here: ask with {methods}"
 
 
-def test_who_sends_no_token_at_all_is_told_where_there_is_one(client: TestClient) -> None:
+def test_who_sends_what_cannot_be_read_is_told_where_tokens_are(client: TestClient) -> None:
     answer = client.get("/v1/cameras", headers={"Authorization": "Bearer garbage"})
     assert answer.json()["code"] == "malformed"
     assert "`sightline token`" in answer.json()["detail"]
