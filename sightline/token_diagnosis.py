@@ -19,10 +19,11 @@ import jwt
 from contracts.errors import Misconfigured
 from contracts.settings import AuthSettings
 from inference.api.identity import Identity
-from inference.api.permissions import PERMISSIONS, Role, roles_of
+from inference.api.permissions import Role, roles_of, routes_at
 
 _KINDS: Final = {"ID": "an ID token", "Refresh": "a refresh token", "Offline": "a refresh token"}
 _PARTS: Final = 3  # header, claims, signature
+_SHORTEST_SIGNATURE: Final = 342  # letters: of RS256 with 2048 bits, the least that is believed
 _LOOPBACKS: Final = ("//localhost", "//127.0.0.1")
 
 
@@ -72,8 +73,10 @@ def diagnose(
         route: method and path that the token is meant for.
     """
     header, claims = _unread(token)
-    findings = list(_form(token)) if claims is None else [*_signature(header, claims, around, verdict)]
-    if claims is not None:
+    if claims is None:
+        findings = list(_form(token))
+    else:
+        findings = list(_signature(header, claims, around, verdict, is_cut=_is_cut(token)))
         findings += [*_sender(claims, around.auth), *_times(claims, around), *_meant_for(claims, around.auth)]
     if isinstance(verdict, str) and all(finding.code != verdict for finding in findings):
         findings.append(Finding(code=verdict, what=f"the API refuses it: {verdict}", advice="get another token"))
@@ -97,17 +100,10 @@ def roles_at(method: str, path: str) -> tuple[str, tuple[Role, ...]]:
     Raises:
         Misconfigured: there is no such route.
     """
-    parts = path.partition("?")[0].split("/")
-    for known, pattern in PERMISSIONS:
-        if known == method.upper() and _fits(pattern.split("/"), parts):
+    for known, pattern in routes_at(path.partition("?")[0]):
+        if known == method.upper():
             return pattern, roles_of((known, pattern))
     raise Misconfigured(f"the API has no route {method.upper()} {path}: /docs lists them")
-
-
-def _fits(pattern: list[str], parts: list[str]) -> bool:
-    return len(pattern) == len(parts) and all(
-        wanted == part or (wanted.startswith("{") and part) for wanted, part in zip(pattern, parts, strict=True)
-    )
 
 
 def _unread(token: str) -> tuple[Mapping[str, Any], Mapping[str, Any] | None]:
@@ -121,19 +117,35 @@ def _unread(token: str) -> tuple[Mapping[str, Any], Mapping[str, Any] | None]:
 
 
 def _form(token: str) -> Iterator[Finding]:
-    if token.lower().startswith("bearer"):
-        why = "it begins with the word Bearer"
-    elif token.count(".") != _PARTS - 1:
-        why = f"it has {token.count('.') + 1} parts between dots where a token has {_PARTS}"
+    parts = token.count(".") + 1
+    if not token:
+        what = "the token is empty"
+    elif token.lower().startswith("bearer"):
+        what = "this is no token: it begins with the word Bearer"
+    elif parts != _PARTS:
+        counted = "1 part" if parts == 1 else f"{parts} parts between dots"
+        what = f"this is no token: it has {counted} where a token has {_PARTS}"
+    elif _is_cut(token):
+        what = "this is no whole token: its end is missing"
     else:
-        why = "its parts are not base64 of JSON"
-    yield Finding(
-        code="malformed", what=f"this is no token: {why}", advice="`sightline token` prints one; take all of it"
-    )
+        what = "this is no token: its parts are not base64 of JSON"
+    yield Finding(code="malformed", what=what, advice="`sightline token` prints one; take all of it")
+
+
+def _is_cut(token: str) -> bool:
+    """Whether a signature is shorter than any that RS256 makes, behind a header and claims that are whole."""
+    begin, _, signature = token.rpartition(".")
+    _, claims = _unread(f"{begin}.")
+    return claims is not None and len(signature) < _SHORTEST_SIGNATURE
 
 
 def _signature(
-    header: Mapping[str, Any], claims: Mapping[str, Any], around: Circumstances, verdict: Identity | str
+    header: Mapping[str, Any],
+    claims: Mapping[str, Any],
+    around: Circumstances,
+    verdict: Identity | str,
+    *,
+    is_cut: bool,
 ) -> Iterator[Finding]:
     algorithm, key = str(header.get("alg", "")), header.get("kid")
     if algorithm.lower() == "none":
@@ -166,6 +178,8 @@ def _signature(
             + (": it was rotated away, or never the realm's" if is_ours else ", for another realm signed it"),
             advice="log in again: `sightline login`",
         )
+    elif is_cut:
+        yield Finding(code="bad_signature", what="its end is missing", advice="take all of it, or get another token")
     elif verdict == "bad_signature":
         yield Finding(
             code="bad_signature", what=f"key {key} did not sign this: it was changed, or forged", advice="log in again"

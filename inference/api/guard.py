@@ -6,6 +6,7 @@ no token, or not ours      401 + WWW-Authenticate
 the role is missing        403, the role named
 the keys are away          503 + Retry-After: nobody gets in
 NUL in the address         422: no store could be asked for it
+an option it has not       422: a misspelt filter would filter nothing; public routes do not care
 a body of JSON over 256 KiB 413, given up as soon as it is
 """
 
@@ -22,6 +23,7 @@ from starlette.types import Message
 
 from contracts.errors import Misconfigured
 from inference.api.identity import Identity
+from inference.api.options import declared, refuse_unknown
 from inference.api.permissions import PERMISSIONS, Role, roles_of
 from inference.api.problems import BodyProblem, Problem
 
@@ -39,10 +41,11 @@ class GuardedRoute(APIRoute):
         """See APIRoute."""
         handle = super().get_route_handler()
         takes_json = self.body_field is not None
+        options = declared(self)
 
         async def guarded(request: Request) -> Response:
             await authorise(request)
-            _refuse_nul(request)
+            _check_address(request, options)
             return await handle(_bounded(request) if takes_json else request)
 
         return guarded
@@ -56,20 +59,24 @@ class OwnRoute(GuardedRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """See APIRoute."""
         endpoint = self.endpoint
+        options = declared(self)
 
         async def guarded(request: Request) -> Response:
             await authorise(request)
-            _refuse_nul(request)
+            _check_address(request, options)
             response: Response = await endpoint(request)
             return response
 
         return guarded
 
 
-def _refuse_nul(request: Request) -> None:
-    """For every text of the address at once: one that a route forgot to bound would fail in Postgres."""
-    if "\0" in request.scope["path"] or b"%00" in request.scope["query_string"]:
+def _check_address(request: Request, options: tuple[str, ...]) -> None:
+    """NUL for every text at once: one that a route forgot to bound would fail in Postgres."""
+    query: bytes = request.scope["query_string"]
+    if "\0" in request.scope["path"] or b"%00" in query:
         raise Problem(422, "invalid_request", "the address holds the character NUL: leave it out")
+    if query and PERMISSIONS[_route_of(request)] not in _OPEN:
+        refuse_unknown(query, options)
 
 
 def _bounded(request: Request) -> Request:
@@ -94,8 +101,7 @@ async def authorise(request: Request) -> None:
         Problem: 401 or 403.
         Transient: nobody can be told apart from anybody.
     """
-    method = "GET" if request.method == "HEAD" else request.method
-    route = (method, request.scope["route"].path)
+    route = _route_of(request)
     role = PERMISSIONS[route]
     if role in _OPEN:
         return
@@ -110,6 +116,12 @@ async def authorise(request: Request) -> None:
             headers={"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{role}"'},
         )
     request.state.identity = identity
+
+
+def _route_of(request: Request) -> tuple[str, str]:
+    """As the table has it."""
+    method = "GET" if request.method == "HEAD" else request.method
+    return method, request.scope["route"].path
 
 
 def bearer_of(request: Request) -> Identity:

@@ -42,6 +42,8 @@ def is_frame_id(text: str) -> bool:
 
 
 def _of_our_time(frame_id: str) -> str:
+    if not UUID7.fullmatch(frame_id):
+        raise ValueError("this is no frame's id: they are UUIDs of version 7, in small letters")
     if not is_frame_id(frame_id):
         raise ValueError("this is no frame's id: its time lies after 2200")
     return frame_id

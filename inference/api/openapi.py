@@ -31,7 +31,7 @@ _EXAMPLES: Final[dict[int, tuple[str, str]]] = {
     401: ("token_expired", "the token has expired: log in again"),
     403: ("role_missing", "inspector lacks the role operator: an administrator gives it in Keycloak"),
     404: ("not_found", "there is no such thing"),
-    405: ("method_not_allowed", "Method Not Allowed"),
+    405: ("method_not_allowed", "PUT is not answered here: ask with GET, POST"),
     408: ("slow_request", "the body was not whole after 10 s: send it faster"),
     409: ("conflict", "somebody else was quicker"),
     413: ("body_too_large", "the body has more than 16777216 bytes: send a smaller image"),

@@ -12,6 +12,7 @@ Roles are realm roles in the access token. One does not imply another: Keycloak'
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import Final
 
@@ -79,3 +80,15 @@ def roles_of(route: tuple[str, str]) -> tuple[Role, ...]:
         KeyError: the table has no such route.
     """
     return (PERMISSIONS[route], *_ALSO.get(route, ()))
+
+
+def routes_at(path: str) -> Iterator[tuple[str, str]]:
+    """The routes of a path, one a method; `path` may be of the table or a real one."""
+    parts = path.split("/")
+    return (route for route in PERMISSIONS if _fits(route[1].split("/"), parts))
+
+
+def _fits(pattern: list[str], parts: list[str]) -> bool:
+    return len(pattern) == len(parts) and all(
+        wanted == part or (wanted.startswith("{") and part) for wanted, part in zip(pattern, parts, strict=True)
+    )

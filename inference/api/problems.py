@@ -22,10 +22,12 @@ from starlette.exceptions import HTTPException
 
 from contracts.errors import Misconfigured, PipelineError, Rejected, Transient
 from contracts.logs import get_logger
+from inference.api.permissions import routes_at
 
 MEDIA_TYPE: Final = "application/problem+json"
 _TYPE_PREFIX: Final = "urn:sightline:problem:"
 _MOST_ERRORS: Final = 100  # of one request: a body of thousands of wrong boxes is wrong enough
+_OWN_WORDS: Final = "Value error, "  # what pydantic puts before the text of a validator of ours
 _LONGEST_TEXT: Final = 200  # characters of where and what: a name in a body may be as long as the body
 
 _log = get_logger(__name__)
@@ -118,7 +120,10 @@ async def _of_pipeline_error(_request: Request, error: PipelineError) -> JSONRes
 
 async def _of_validation(_request: Request, error: RequestValidationError) -> JSONResponse:
     errors = [
-        {"where": _short(".".join(str(part) for part in problem["loc"])), "what": _short(problem["msg"])}
+        {
+            "where": _short(".".join(str(part) for part in problem["loc"])),
+            "what": _short(problem["msg"].removeprefix(_OWN_WORDS)),
+        }
         for problem in error.errors()[:_MOST_ERRORS]
     ]
     first = errors[0] if errors else {"where": "the request", "what": "does not fit"}
@@ -129,11 +134,18 @@ def _short(text: str) -> str:
     return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]} …"
 
 
-async def _of_http(_request: Request, error: HTTPException) -> JSONResponse:
+async def _of_http(request: Request, error: HTTPException) -> JSONResponse:
     phrase = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
-    code = error.code if isinstance(error, BodyProblem) else phrase
-    detail = str(error.detail)
-    return response(error.status_code, code, detail, headers=error.headers)
+    if isinstance(error, BodyProblem):
+        return response(error.status_code, error.code, error.detail, headers=error.headers)
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        return response(404, phrase, "there is no such route: GET /docs lists them", headers=error.headers)
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        # The framework knows the methods of the first route at a path, not those of its neighbours.
+        allowed = ", ".join(sorted({method for method, _ in routes_at(request.scope["path"])}))
+        detail = f"{_short(request.method)} is not answered here: ask with {allowed or 'another method'}"
+        return response(405, phrase, detail, headers={"Allow": allowed} if allowed else error.headers)
+    return response(error.status_code, phrase, str(error.detail), headers=error.headers)
 
 
 async def _of_anything(request: Request, error: Exception) -> JSONResponse:

@@ -41,6 +41,8 @@ _PATIENCE_SECONDS: Final = 5.0  # between two tries while none succeeds
 _MOST_REMEMBERED: Final = 4096
 _LONGEST_TOKEN: Final = 16 * 1024
 
+_UNREADABLE: Final = "this is no token that can be read: `sightline token` prints one, `sightline auth doctor` says what is wrong with it"
+
 _log = get_logger(__name__)
 
 # What PyJWT raises ─► our code, and what to do. The first that fits counts.
@@ -83,7 +85,7 @@ class Verifier:
         if (known := self._recall(digest)) is not None:
             return known
         if len(token) > _LONGEST_TOKEN:
-            raise refused("malformed", "this is no access token: it is far too long")
+            raise refused("malformed", "this is no access token, it is far too long: `sightline token` prints one")
         key_id = _key_id(token)
         claims = self._claims(token, self._keys.find(key_id))
         identity = _identity(claims)
@@ -115,7 +117,7 @@ class Verifier:
         except jwt.InvalidTokenError as error:
             code, advice = next(
                 ((code, advice) for kind, code, advice in _REASONS if isinstance(error, kind)),
-                ("malformed", "this is no token that can be read"),
+                ("malformed", _UNREADABLE),
             )
             raise refused(code, advice) from error
         if claims.get("typ") != _ACCESS_TOKEN:
@@ -207,7 +209,7 @@ def _key_id(token: str) -> str:
     try:
         header = jwt.get_unverified_header(token)
     except jwt.InvalidTokenError as error:
-        raise refused("malformed", "this is no token that can be read") from error
+        raise refused("malformed", _UNREADABLE) from error
     if header.get("alg") != ALGORITHM:
         raise refused("wrong_algorithm", f"only {ALGORITHM} is believed")
     key_id = header.get("kid")

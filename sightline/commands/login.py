@@ -98,7 +98,10 @@ def doctor(
         if not path:
             raise Misconfigured("a route is a method and a path: --route 'GET /v1/frames'")
         asked = (method, path.strip())
-    given = (sys.stdin.read() if suspect == "-" else suspect or access.access_token(settings)).strip()
+    if suspect is None:
+        given = access.access_token(settings)
+    else:
+        given = (sys.stdin.read() if suspect == "-" else suspect).strip()
     around, verdict = _judged(settings, given)
     found = diagnose(given, verdict, around, asked)
     print(_as_json(found) if as_json else _page(found))

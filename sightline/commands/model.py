@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from inference.delivery.gate_set import GateSet
     from inference.persistence.gate_verdicts import Verdict
 
+_MOST_BOARDS: Final = 10_000  # as in the form of promote_model
 _PASSED_ON: Final = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout; progress on stderr.")]
@@ -132,7 +133,9 @@ def gate(
     version: Annotated[str | None, typer.Argument(help="To judge; the challenger without.")] = None,
     *,
     labelled: Labelled = None,
-    boards: Annotated[int, typer.Option(min=0, help="Judge on so many boards of the seed gate set.")] = 0,
+    boards: Annotated[
+        int, typer.Option(min=0, max=_MOST_BOARDS, help="Judge on so many boards of the seed gate set.")
+    ] = 0,
     thresholds: Annotated[Path | None, typer.Option("--gate", help="The gate file; the committed one without.")] = None,
     evaluate_only: Annotated[
         bool, typer.Option("--evaluate-only", help="Measure, and leave the verdict open.")

@@ -229,9 +229,12 @@ def test_a_version_that_is_not_loaded_is_named_with_those_that_are(client: TestC
 
 def test_head_unknown_paths_and_wrong_methods_are_answered_properly(client: TestClient):
     assert client.head("/healthz").status_code == 200
-    assert (client.get("/nowhere").status_code, client.get("/nowhere").json()["code"]) == (404, "not_found")
+    nowhere = client.get("/nowhere")
+    assert (nowhere.status_code, nowhere.json()["code"]) == (404, "not_found")
+    assert nowhere.json()["detail"] == "there is no such route: GET /docs lists them"
     wrong = client.get("/v1/detections")
     assert (wrong.status_code, wrong.json()["code"], wrong.headers["allow"]) == (405, "method_not_allowed", "POST")
+    assert wrong.json()["detail"] == "GET is not answered here: ask with POST"
 
 
 def test_the_pages_need_no_internet(client: TestClient):

@@ -152,6 +152,21 @@ def test_the_gates_exit_code_is_its_verdict(outcome: Any, code: int, monkeypatch
     assert json.loads(run("gate", "--boards", "1", "--json").output)["verdict"] == outcome
 
 
+def test_the_gate_takes_as_many_boards_as_the_form_of_its_dag(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[int] = []
+
+    def simulated(boards: int) -> None:
+        drawn.append(boards)
+        raise Misconfigured("nothing is judged here")
+
+    monkeypatch.setattr("inference.delivery.gate_set.simulated", simulated)
+    refused = run("gate", "2", "--boards", "10001")
+    assert (refused.exit_code, drawn) == (2, [])
+    assert "less than or equal to 10000" in " ".join(refused.output.replace("│", " ").split())
+    run("gate", "2", "--boards", "10000")
+    assert drawn == [10_000]
+
+
 def test_a_run_and_its_digest_go_together() -> None:
     assert run("gate", "--run", "abc").exit_code == 2
 

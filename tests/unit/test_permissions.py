@@ -88,6 +88,39 @@ def test_a_slash_too_much_sends_nobody_to_the_host_that_a_request_names(client: 
         assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 
 
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [("/v1/frames", "GET, POST"), ("/v1/models/7/challenger", "DELETE, POST"), ("/healthz", "GET")],
+)
+def test_a_wrong_method_is_told_every_right_one(client: TestClient, path: str, methods: str) -> None:
+    answer = client.request("PUT", path)
+    assert (answer.status_code, answer.headers["Allow"]) == (405, methods)
+    assert answer.json()["detail"] == f"PUT is not answered here: ask with {methods}"
+
+
+def test_who_sends_what_cannot_be_read_is_told_where_tokens_are(client: TestClient) -> None:
+    answer = client.get("/v1/cameras", headers={"Authorization": "Bearer garbage"})
+    assert answer.json()["code"] == "malformed"
+    assert "`sightline token`" in answer.json()["detail"]
+    assert "`sightline auth doctor`" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("frame_id", "why"),
+    [
+        ("foo", "this is no frame's id: they are UUIDs of version 7, in small letters"),
+        (
+            "0198A5C2-7e10-7d3c-8f4e-1a2b3c4d5e6f",
+            "this is no frame's id: they are UUIDs of version 7, in small letters",
+        ),
+        ("ffffffff-ffff-7d3c-8f4e-1a2b3c4d5e6f", "this is no frame's id: its time lies after 2200"),
+    ],
+)
+def test_what_is_no_frames_id_is_told_in_our_own_words(client: TestClient, frame_id: str, why: str) -> None:
+    answer = client.get(f"/v1/frames/{frame_id}", headers={"Authorization": f"Bearer {REALM.token(roles=['viewer'])}"})
+    assert (answer.status_code, answer.json()["detail"]) == (422, f"path.frame_id: {why}")
+
+
 @pytest.mark.parametrize("route", GUARDED, ids=" ".join)
 def test_without_a_token_nobody_gets_in(client: TestClient, route: tuple[str, str]) -> None:
     status, problem = ask(client, route, None)
@@ -155,3 +188,58 @@ def test_nobodys_body_is_read_before_the_door_opens(client: TestClient, route: t
     headers = {"Content-Type": "application/json"}
     answer = client.request(method, re.sub(r"{\w+}", "1", path), headers=headers, content=b"{not json")
     assert (answer.status_code, answer.json()["code"]) == (401, "no_token")
+
+
+@pytest.mark.parametrize("route", GUARDED, ids=" ".join)
+def test_an_option_that_a_route_has_not_is_refused_and_those_it_has_are_named(
+    app: FastAPI, client: TestClient, route: tuple[str, str]
+) -> None:
+    method, path = route
+    headers = {"Authorization": f"Bearer {REALM.token(roles=[PERMISSIONS[route]])}"}
+    answer = client.request(method, re.sub(r"{\w+}", "1", path) + "?no%20such=1", headers=headers)
+    problem = answer.json()
+    assert (answer.status_code, problem["code"]) == (422, "invalid_request")
+    assert problem["errors"] == [{"where": "query.no such", "what": problem["detail"].partition(": ")[2]}]
+    operation = app.openapi()["paths"][path][method.lower()]
+    options = {one["name"] for one in operation.get("parameters", []) if one["in"] == "query"}
+    _, _, named = problem["detail"].partition("the route has ")
+    assert set(named.split(", ")) == (options or {"none"})
+    assert "422" in operation["responses"]
+
+
+@pytest.mark.parametrize(
+    ("role", "method", "path", "first"),
+    [
+        ("operator", "POST", "/v1/detections?min_confidense=0.5", "min_confidence"),
+        ("viewer", "GET", "/v1/frames?cam=x", "camera"),
+        ("viewer", "GET", "/v1/frames?camera=x&Limit=5", "limit"),
+        ("camera", "POST", "/v1/frames?camera=x", "camera_id"),
+    ],
+)
+def test_a_misspelt_option_is_told_the_nearest_first(
+    client: TestClient, role: str, method: str, path: str, first: str
+) -> None:
+    headers = {"Authorization": f"Bearer {REALM.token(roles=[role])}"}
+    answer = client.request(method, path, headers=headers)
+    assert answer.status_code == 422
+    assert f"the route has {first}, " in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("query", ["", "?", "?&", "?lim%69t=1&&", "?limit=1&since=1970-01-01"])
+def test_an_option_is_known_however_it_is_written(client: TestClient, query: str) -> None:
+    headers = {"Authorization": f"Bearer {REALM.token(roles=['viewer'])}"}
+    answer = client.get(f"/v1/frames{query}", headers=headers)
+    assert answer.status_code != 422, answer.text
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/metrics", "/docs", "/openapi.json", "/v1/images/1"])
+def test_who_needs_no_token_may_send_any_option(client: TestClient, path: str) -> None:
+    assert client.get(f"{path}?at=1").status_code == client.get(path).status_code != 422
+
+
+def test_an_option_as_long_as_an_address_may_be_makes_no_long_answer(client: TestClient) -> None:
+    headers = {"Authorization": f"Bearer {REALM.token(roles=['viewer'])}"}
+    options = "&".join(f"{n}{'x' * 300}=1" for n in range(200))
+    answer = client.get(f"/v1/frames?{options}", headers=headers)
+    assert (answer.status_code, len(answer.json()["errors"])) == (422, 10)
+    assert len(answer.content) < 8000

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 
 import pytest
+from typer.testing import CliRunner
 
 from contracts.errors import Misconfigured
 from contracts.settings import AuthSettings
 from inference.api.permissions import PERMISSIONS, Role, roles_of
 from inference.api.problems import Problem
 from inference.api.tokens import Verifier
+from sightline.cli import app
 from sightline.token_diagnosis import Circumstances, Diagnosis, diagnose, roles_at
 from tests.support.tokens import ISSUER, Realm
 
@@ -106,6 +108,26 @@ def test_a_word_before_the_token_and_a_cut_one_are_told_apart(realm: Realm):
     good = realm.token()
     assert "begins with the word Bearer" in said(examined(realm, f"Bearer {good}"))
     assert "2 parts between dots where a token has 3" in said(examined(realm, good.rpartition(".")[0]))
+    assert "it has 1 part where a token has 3" in said(examined(realm, "garbage"))
+
+
+@pytest.mark.parametrize("letters", [1, 2, 3, 4, 100, 342])
+def test_a_token_whose_end_was_not_copied_is_told_so(realm: Realm, letters: int):
+    found = examined(realm, realm.token()[:-letters])
+    assert "its end is missing" in said(found)
+    assert "take all of it" in said(found)
+    assert not [finding for finding in found.findings if "forged" in finding.what or "base64" in finding.what]
+
+
+@pytest.mark.parametrize(("given", "stdin"), [("", None), (" ", None), ("-", ""), ("-", "\n")])
+def test_an_empty_token_is_refused_and_not_taken_for_ones_own(
+    given: str, stdin: str | None, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("connectors.access.access_token", lambda _: pytest.fail("one's own was looked at"))
+    monkeypatch.setenv("SIGHTLINE_AUTH__JWKS_URL", "http://127.0.0.1:1/keys")
+    ended = CliRunner().invoke(app, ["auth", "doctor", given], input=stdin)
+    assert ended.exit_code == 1, ended.output
+    assert "the token is empty" in ended.output
 
 
 def test_a_clock_that_is_wrong_is_told(realm: Realm):
