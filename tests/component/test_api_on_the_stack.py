@@ -53,8 +53,10 @@ def sent(stack: Settings, client: TestClient) -> list[dict[str, Any]]:
     succeed(stack, "send", "simulator:?size=320", "--camera", CAMERA, "--count", "5")
 
     def stored() -> list[dict[str, Any]]:
+        """Row, prediction and object come by three sinks, in any order."""
         frames: list[dict[str, Any]] = got(client, "/v1/frames", camera=CAMERA)["frames"]
-        return frames if len(frames) == 5 and all(frame["prediction"] for frame in frames) else []
+        are_there = [frame["prediction"] and client.get(frame["image"]["url"]).status_code == 200 for frame in frames]
+        return frames if len(frames) == 5 and all(are_there) else []
 
     return eventually(stored)
 
