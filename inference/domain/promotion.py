@@ -19,7 +19,9 @@ CHALLENGER: Final = "challenger"
 PREVIOUS: Final = "previous_champion"
 
 REVIEWED: Final = "reviewed"  # a gate set that people labelled, from an empty page
-ADVISED_BOARDS: Final = 100  # where simulated boards count, so many are enough for every threshold of the committed gate file
+ADVISED_BOARDS: Final = (
+    100  # where simulated boards count, so many are enough for every threshold of the committed gate file
+)
 _SETS: Final = {"simulated": "boards of the simulator", "labelled": "a folder that somebody named"}
 
 
@@ -132,9 +134,7 @@ def _judging(version: str, demands: Demands) -> str:
     """What to run. Where any set counts nobody need have reviewed a frame, so that command works on a fresh stack too."""
     if not demands.is_any_set:
         return f"`sightline model gate {version}`"
-    return (
-        f"`sightline model gate {version} --boards {ADVISED_BOARDS}`, or without --boards on the reviewed frames of gate blocks"
-    )
+    return f"`sightline model gate {version} --boards {ADVISED_BOARDS}`, or without --boards on the reviewed frames of gate blocks"
 
 
 def settlement(intended_version: str, alias_version: str | None) -> Settlement:

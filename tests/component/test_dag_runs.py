@@ -215,7 +215,9 @@ def test_an_empty_range_has_nothing_to_do(world: World) -> None:
 )  # fmt: skip
 def test_a_misspelt_key_fails_the_first_task_at_once_and_runs_no_job(world: World, dag: str) -> None:
     said = world.run(dag, {"onyl": "all"}, jobs=PASSES)
-    assert [first for first in said["tasks"].values() if first[0] == "failed"] == [["failed", 1]], said["output"][-3000:]
+    assert [first for first in said["tasks"].values() if first[0] == "failed"] == [["failed", 1]], said["output"][
+        -3000:
+    ]
     assert {state for state, _ in said["tasks"].values()} <= {"failed", "upstream_failed"}
     assert said["jobs"] == []
     assert f"{dag} has no parameter 'onyl': it takes" in said["output"]
