@@ -18,7 +18,7 @@ export SIGHTLINE_STACK__PORT_BASE := $(PORT_BASE)
 endif
 
 help:
-	@echo 'make demo [SOURCE=path]      the whole pipeline on simulated boards, or on your images or video; then prints what it found'
+	@echo 'make demo [SOURCE=path] [PORT_BASE=21000]   the whole pipeline on simulated boards, or on your images or video; then prints what it found'
 	@echo 'make up [PROFILE=full] [PORT_BASE=21000]   the local stack: Kafka, Connect, registry, Postgres, S3, MLflow, inference; full: Keycloak, API, shadow'
 	@echo 'make down                    stops it; data stays'
 	@echo 'make status                  is all well?'

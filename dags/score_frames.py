@@ -16,7 +16,7 @@ range through any version.
 - `score`, exit code 65: images are lost, or there is no such version; the log names them. Everything else is scored.
 - `score`, exit code 75: something is away; Airflow tries again. 78: a setting; the last line of the log names it.
 - `check`: rows that break their contract, named in the log.
-- No shards: there was nothing to do, and every task after `plan` is skipped.
+- No shards: there was nothing to do, and every task after `plan` is skipped; its log says so.
 """
 
 from __future__ import annotations
@@ -114,6 +114,8 @@ def score_frames() -> None:
             version = begun["version"]
             chosen = wanted.selection(model, run_id=run_id, version=version)
             shards = rows(*planning.shards(chosen, frames=context["params"]["shard"]))
+            if not shards:
+                print("no frame in this range needs scoring: nothing to do, and every task after this one is skipped")
             return scoring.commands_of(wanted, shards, run_id=run_id, version=version)
 
     @task.sensor(mode="reschedule", poke_interval=10, timeout=1800)

@@ -14,7 +14,7 @@ from contracts.errors import Rejected
 from contracts.settings import Settings
 from inference.delivery.evaluation import Truth
 from inference.delivery.gate_set import GateImage, GateSet
-from inference.domain.promotion import REVIEWED
+from inference.domain.promotion import ADVISED_BOARDS, REVIEWED
 from inference.persistence.objects import FrameStore
 
 _SOURCES: Final = "SELECT session_id::text, source FROM sessions WHERE session_id::text = ANY(%s)"
@@ -78,11 +78,16 @@ def reviewed(settings: Settings) -> GateSet:
             sources = dict(connection.execute(_SOURCES, ([frame.session_id for frame in frames],)).fetchall())
     finally:
         database.close()
-    return gate_set_of(frames, FrameStore(settings.s3).get, sources=sources)
+    is_any_set = settings.promotion.gate_sets == "any"
+    return gate_set_of(frames, FrameStore(settings.s3).get, sources=sources, is_any_set=is_any_set)
 
 
 def gate_set_of(
-    frames: Iterable[ReviewedFrame], read: Callable[[str], bytes], *, sources: Mapping[str, str]
+    frames: Iterable[ReviewedFrame],
+    read: Callable[[str], bytes],
+    *,
+    sources: Mapping[str, str],
+    is_any_set: bool = False,
 ) -> GateSet:
     """Reviewed frames as a gate set.
 
@@ -90,6 +95,7 @@ def gate_set_of(
         frames: with what counts as true in them.
         read: gives the image of an object key.
         sources: of the sessions, by id: boards of the simulator are known by its seed.
+        is_any_set: a pass on simulated boards opens a promotion here, so that the message may name them.
 
     Raises:
         Rejected: there is no frame (gate_set_empty).
@@ -105,9 +111,10 @@ def gate_set_of(
         for frame in frames
     )
     if not images:
+        boards = f", or judge on simulated boards with --boards {ADVISED_BOARDS}" if is_any_set else ""
         raise Rejected(
             "the gate set is empty: label frames for the gate (dashboard, POST /v1/reviews/claim with purpose gate), or "
-            "name a labelled folder with --labelled",
+            f"name a labelled folder with --labelled{boards}",
             code="gate_set_empty",
         )
     return GateSet(images=images, source=f"reviews of {len(images)} frames of gate blocks", kind=REVIEWED)

@@ -19,6 +19,9 @@ CHALLENGER: Final = "challenger"
 PREVIOUS: Final = "previous_champion"
 
 REVIEWED: Final = "reviewed"  # a gate set that people labelled, from an empty page
+ADVISED_BOARDS: Final = (
+    100  # where simulated boards count, so many are enough for every threshold of the committed gate file
+)
 _SETS: Final = {"simulated": "boards of the simulator", "labelled": "a folder that somebody named"}
 
 
@@ -97,7 +100,7 @@ def refusal(
             message=f"version {version} has no digest, so nobody could tell what is served: deliver the model again",
         )
     if demands is not None and (reason := _unpassed(candidate, champion, judged, demands)):
-        return Refusal(code="gate_not_passed", message=f"{reason}: `sightline model gate {version}`")
+        return Refusal(code="gate_not_passed", message=f"{reason}: {_judging(version, demands)}")
     return None
 
 
@@ -125,6 +128,13 @@ def _unpassed(candidate: Candidate, champion: str | None, judged: Judged | None,
             "only the reviewed frames of gate blocks count; judge it without --boards and --labelled"
         )
     return None
+
+
+def _judging(version: str, demands: Demands) -> str:
+    """What to run. Where any set counts nobody need have reviewed a frame, so that command works on a fresh stack too."""
+    if not demands.is_any_set:
+        return f"`sightline model gate {version}`"
+    return f"`sightline model gate {version} --boards {ADVISED_BOARDS}`, or without --boards on the reviewed frames of gate blocks"
 
 
 def settlement(intended_version: str, alias_version: str | None) -> Settlement:

@@ -21,6 +21,7 @@ from typing import Any, Final
 from contracts.errors import Misconfigured
 from contracts.settings import Settings
 from sightline_airflow.callbacks import explain_failure, tell_hold
+from sightline_airflow.forms import refuse_unknown_keys
 
 Words = Sequence[str] | Callable[[Any], Sequence[str]]
 
@@ -78,6 +79,7 @@ DEFAULTS: Final[dict[str, Any]] = {
     "max_retry_delay": timedelta(minutes=15),
     "execution_timeout": timedelta(hours=2),
     "on_failure_callback": explain_failure,
+    "pre_execute": refuse_unknown_keys,
 }
 
 

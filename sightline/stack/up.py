@@ -46,6 +46,7 @@ from sightline.stack.steps import Step, patiently, run_steps
 from sightline.stack.supervision import Supervisor, end
 
 PROFILES: Final = ("core", "full")
+_NAMES: Final = 21  # columns, for the longest: airflow-dag-processor
 
 # What each service waits for beyond its ports; all else begins at once.
 _AFTER: Final[dict[str, tuple[str, ...]]] = {
@@ -203,7 +204,7 @@ def _supervise(
     supervisor.reload()
     for service in wanted:
         if service.name in running and (service.name in changed or changed_files & set(_files_of(service))):
-            say(f"  {service.name:<12} its settings changed: restarting")
+            say(f"  {service.name:<{_NAMES}} its settings changed: restarting")
             supervisor.stop_service(service.name)
 
 
@@ -263,7 +264,7 @@ def _steps(
             wait_until_ready(service, settings, home, stopping=stopping)
             if stopping.is_set():
                 return
-            say(f"  {service.name:<12} ready   {time.monotonic() - begun:5.1f} s   {service.purpose}")
+            say(f"  {service.name:<{_NAMES}} ready   {time.monotonic() - begun:5.1f} s   {service.purpose}")
 
         after = () if is_bootstrapped else _AFTER.get(service.name.partition("-")[0], ())
         return Step(name=service.name, run=run, after=after)
@@ -272,7 +273,7 @@ def _steps(
         def act() -> None:
             begun = time.monotonic()
             patiently(lambda: run(settings), stopping=stopping)
-            say(f"  {name:<12} done    {time.monotonic() - begun:5.1f} s   {what}")
+            say(f"  {name:<{_NAMES}} done    {time.monotonic() - begun:5.1f} s   {what}")
 
         return Step(name=name, run=act, after=after)
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from airflow.sdk import BaseSensorOperator
 from airflow.sdk.exceptions import AirflowFailException
 from airflow.serialization.decoders import decode_timetable
 from airflow.serialization.encoders import encode_timetable
+from airflow.serialization.serialized_objects import DagSerialization
 from airflow.timetables import trigger
 from airflow.timetables.base import TimeRestriction
 
@@ -24,6 +26,7 @@ from sightline_airflow.jobs import DEFAULTS
 
 ROOT = Path(__file__).resolve().parents[2]
 DAGS = ROOT / "dags"
+DOCUMENTED = (ROOT / "docs" / "dags.md").read_text("utf-8")
 FILES = sorted(DAGS.glob("*.py"))
 EXPECTED = {
     "score_frames", "promote_model", "train_model", "check_contracts", "report_drift", "expire_frames",
@@ -137,6 +140,47 @@ def test_every_field_of_a_form_is_described(bag: DagBag, name: str) -> None:
         assert given.schema.get("title"), f"{field} of {name}"
         assert given.schema.get("type"), f"{field} of {name}"
         given.resolve()  # raises where the default does not fit its own schema
+
+
+@pytest.mark.parametrize("name", sorted(EXPECTED))
+def test_every_field_of_a_form_stands_in_the_documentation_with_its_type_and_default(bag: DagBag, name: str) -> None:
+    section = DOCUMENTED.partition(f"\n### {name}\n")[2].partition("\n#")[0]
+    listed = {}
+    for line in section.splitlines():
+        if line.startswith("| `"):
+            field, kind, default, meaning = (cell.strip() for cell in line.strip("| ").split(" | "))
+            assert meaning, line
+            listed[field.strip("`")] = (kind, default.strip("`"))
+    params = {field: bag.dags[name].params.get_param(field) for field in bag.dags[name].params}
+    assert listed == {field: (_kind(given.schema), json.dumps(given.resolve())) for field, given in params.items()}
+
+
+def _kind(schema: dict[str, Any]) -> str:
+    kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+    [kind] = [one for one in kinds if one != "null"]
+    return f"{kind} ({schema['format']})" if "format" in schema else kind
+
+
+@pytest.mark.parametrize("name", sorted(EXPECTED))
+def test_every_task_of_a_dag_refuses_a_key_that_its_form_does_not_have(bag: DagBag, name: str) -> None:
+    dag = bag.dags[name]
+    for task in dag.tasks:
+        hook = task.partial_kwargs["pre_execute"] if task.is_mapped else task._pre_execute_hook
+        for conf in (None, {}, dict.fromkeys(dag.params)):
+            hook({"dag": dag, "dag_run": SimpleNamespace(conf=conf)})
+        with pytest.raises(AirflowFailException, match=f"{name} has no parameter 'onyl': it takes ") as refused:
+            hook({"dag": dag, "dag_run": SimpleNamespace(conf={"onyl": "all"})})
+        assert all(field in str(refused.value) for field in dag.params)
+
+
+@pytest.mark.parametrize("name", sorted(EXPECTED))
+def test_a_dag_is_stored_the_same_whenever_it_is_read(bag: DagBag, name: str) -> None:
+    """An address of memory in it would be another version of the DAG at each look."""
+    stored, again = (
+        json.dumps(DagSerialization.to_dict(one.dags[name]), default=str) for one in (bag, DagBag(str(DAGS)))
+    )
+    assert " at 0x" not in stored
+    assert stored == again
 
 
 @pytest.mark.parametrize("name", sorted(EXPECTED))

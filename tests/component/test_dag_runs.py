@@ -203,6 +203,24 @@ def test_an_empty_range_has_nothing_to_do(world: World) -> None:
     assert states.pop("plan") == "success"
     assert set(states.values()) == {"skipped"}
     assert said["jobs"] == []
+    assert "no frame in this range needs scoring: nothing to do" in said["output"]
+
+
+@pytest.mark.parametrize(
+    "dag",
+    [
+        "score_frames", "promote_model", "train_model", "check_contracts", "report_drift", "expire_frames",
+        "watch_connectors",
+    ],
+)  # fmt: skip
+def test_a_misspelt_key_fails_the_first_task_at_once_and_runs_no_job(world: World, dag: str) -> None:
+    said = world.run(dag, {"onyl": "all"}, jobs=PASSES)
+    assert [first for first in said["tasks"].values() if first[0] == "failed"] == [["failed", 1]], said["output"][
+        -3000:
+    ]
+    assert {state for state, _ in said["tasks"].values()} <= {"failed", "upstream_failed"}
+    assert said["jobs"] == []
+    assert f"{dag} has no parameter 'onyl': it takes" in said["output"]
 
 
 def test_half_a_range_is_refused_at_once(world: World) -> None:

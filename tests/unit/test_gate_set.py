@@ -166,6 +166,12 @@ def test_an_empty_gate_set_says_what_to_do() -> None:
     with pytest.raises(Rejected, match="label frames for the gate") as refusal:
         gate_set_of([], lambda _: b"", sources={})
     assert refusal.value.code == "gate_set_empty"
+    assert "--boards" not in str(refusal.value)
+
+
+def test_an_empty_gate_set_names_simulated_boards_where_they_count() -> None:
+    with pytest.raises(Rejected, match="with --boards 100"):
+        gate_set_of([], lambda _: b"", sources={}, is_any_set=True)
 
 
 def test_a_manifest_survives_its_file(tmp_path: Path) -> None:

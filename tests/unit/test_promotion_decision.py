@@ -95,6 +95,17 @@ def test_a_pass_that_rests_on_something_else_says_what_to_run(verdict: Judged, w
     assert re.search(words, refused.message)
 
 
+@pytest.mark.parametrize("verdict", [None, judged(is_pass=False), judged(gate_digest="f" * 64)])
+def test_the_command_that_a_refusal_names_has_boards_only_where_any_set_counts(verdict: Judged | None) -> None:
+    strict, lax = (
+        refusal(a_candidate(), champion="1", judged=verdict, demands=demands) for demands in (STRICT, ANY_SET)
+    )
+    assert strict is not None
+    assert strict.message.endswith("`sightline model gate 2`")
+    assert lax is not None
+    assert "`sightline model gate 2 --boards 100`" in lax.message
+
+
 @pytest.mark.parametrize("kind", ["simulated", "labelled", ""])
 def test_where_any_set_counts_the_gate_file_still_does(kind: str) -> None:
     assert refusal(a_candidate(), champion="1", judged=judged(gate_set=kind), demands=ANY_SET) is None
